@@ -117,7 +117,7 @@ fn limiter(criterion: &mut Criterion) {
             window: Duration::from_micros(100),
             ceilings: PriorityCeilings::NONE,
         };
-        let recorder = Arc::new(ServiceMetrics::new(&[]));
+        let recorder = Arc::clone(ServiceMetrics::new(&[]).recorder());
         let limiter = CallLimiter::new(settings, recorder, MonotonicClock::start());
         let deadline = Instant::now() + Duration::from_hours(1);
         criterion.bench_function(&format!("call booked and spent, of {limit}"), |bench| {

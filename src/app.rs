@@ -66,7 +66,7 @@ pub struct App {
 /// What all requests share.
 struct AppInner {
     client_registry: ClientRegistry,
-    recorder: Arc<dyn MetricsRecorder>,
+    recorder: Arc<MetricsRecorder>,
     settings: Arc<AppSettings>,
     shutdown: ShutdownSignal,
     reads: ReadCoalescer,
@@ -90,7 +90,7 @@ pub struct AppParts {
     /// The budget of calls.
     pub call_budget: Arc<dyn CallBudget>,
     /// Records metrics.
-    pub recorder: Arc<dyn MetricsRecorder>,
+    pub recorder: Arc<MetricsRecorder>,
     /// The settings.
     pub settings: AppSettings,
     /// Tells of a shutdown.

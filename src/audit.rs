@@ -4,27 +4,26 @@
 //! slow disk delays only requests that must wait for their record. The gateway counts lost records,
 //! logs them, and shows them in `/readyz?verbose`.
 
+#![expect(
+    missing_docs,
+    reason = "only tests of this project use the crate, and clear names need no comment"
+)]
+
 mod file;
 mod fingerprint;
-mod health;
-mod output;
 mod writer;
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use self::file::AuditFile;
+pub use self::file::{AuditFile, LineOutput, StdoutOutput};
 pub use self::fingerprint::FingerprintKey;
-use self::health::AuditHealth;
-pub use self::health::AuditHealthState;
-pub use self::output::{LineOutput, StdoutOutput};
+pub use self::writer::AuditHealthState;
 use self::writer::AuditWriter;
 use crate::clock;
 use crate::domain::{AttributeKey, AttributeValue, ConversationId};
-use crate::ports::{
-    AuditPort, AuditRecord, AuditWriteError, BoxFuture, MetricsRecorder, RecordKind,
-};
+use crate::ports::{AuditPort, AuditRecord, MetricsRecorder, RecordKind, RecordedFuture};
 
 /// Distinguishes audit lines from log lines if both go to one output.
 const TARGET: &str = "audit";
@@ -44,20 +43,20 @@ impl AuditLog {
         output: Box<dyn LineOutput>,
         key: FingerprintKey,
         blocks: bool,
-        recorder: Arc<dyn MetricsRecorder>,
+        recorder: Arc<MetricsRecorder>,
     ) -> Self {
-        let writer = Arc::new(AuditWriter::new(output, AuditHealth::new(recorder)));
+        let writer = Arc::new(AuditWriter::new(output, recorder));
         Self { writer, key: Arc::new(key), blocks }
     }
 
     /// The health of the audit log.
     pub fn state(&self) -> AuditHealthState {
-        self.writer.health.state()
+        self.writer.health.current()
     }
 
     /// Number of records that are not written yet.
     pub fn waiting(&self) -> usize {
-        self.writer.waiting()
+        self.writer.health.waiting()
     }
 
     /// Waits until every earlier record is written or lost.
@@ -80,7 +79,7 @@ impl AuditPort for AuditLog {
         self.key.fingerprint(conversation, key, value)
     }
 
-    fn record(&self, record: &AuditRecord) -> BoxFuture<'static, Result<(), AuditWriteError>> {
+    fn record(&self, record: &AuditRecord) -> RecordedFuture {
         // If an intent cannot be recorded, the gateway refuses the write and records the refusal. Only
         // the second record counts as lost.
         let counts = record.kind != RecordKind::Intent;

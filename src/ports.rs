@@ -2,11 +2,17 @@
 //!
 //! They are used as `Arc<dyn …>`, so handlers have no type parameter for the upstream client.
 
+#![expect(
+    missing_docs,
+    reason = "only tests of this project use the crate, and clear names need no comment"
+)]
+
 mod attempt_log;
 mod audit;
 mod audit_scope;
 mod call_budget;
 mod context;
+mod metric_family;
 mod metrics;
 mod span;
 mod store_link;
@@ -20,8 +26,8 @@ use std::time::Duration;
 
 pub(crate) use attempt_log::{AttemptLog, AttemptLogSnapshot};
 pub(crate) use audit::{
-    AuditEntry, AuditPort, AuditRecord, AuditWriteError, KeyResult, RecordKind, ResponseSummary,
-    StateBefore, WriteFindings,
+    AuditEntry, AuditPort, AuditRecord, AuditWriteError, KeyResult, RecordKind, RecordedFuture,
+    ResponseSummary, StateBefore, WriteFindings,
 };
 pub(crate) use audit_scope::AuditScope;
 pub use call_budget::{
@@ -29,9 +35,10 @@ pub use call_budget::{
     ReservationRequest, UnlimitedBudget,
 };
 pub use context::{ContextParts, RequestContext, RequestPhase};
-#[cfg(test)]
-pub(crate) use metrics::NoMeter;
-pub(crate) use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation};
+pub(crate) use metric_family::{
+    DurationHistogram, LabelValue, MetricFamily, MetricRegistry, OptionalGauge,
+};
+pub(crate) use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation, gauge_value};
 pub(crate) use span::{TraceContext, TraceExporter, TraceSpan, UpstreamAttempt};
 pub use store_link::StoreLink;
 pub use write_notes::{WriteNotes, patch_digest, state_digest};
@@ -55,10 +62,8 @@ pub enum PatchOutcome {
     Unknown(UnknownPatch),
 }
 
-/// A PATCH that may have been applied.
 #[derive(Clone, Debug)]
 pub struct UnknownPatch {
-    /// What went wrong.
     pub error: Error,
     /// The failure is worth only one more try.
     pub is_last_try: bool,
@@ -66,10 +71,8 @@ pub struct UnknownPatch {
     pub retry_after: Option<Duration>,
 }
 
-/// What to read.
 #[derive(Debug)]
 pub struct UpstreamRead {
-    /// The conversation.
     pub conversation: ConversationId,
     /// The participant's id, for a route that can only read single participants.
     pub participant: Option<ParticipantId>,
@@ -81,12 +84,9 @@ pub struct UpstreamRead {
     pub class: PriorityClass,
 }
 
-/// What to write.
 #[derive(Debug)]
 pub struct UpstreamPatch {
-    /// The conversation.
     pub conversation: ConversationId,
-    /// The participant.
     pub participant: ParticipantId,
     /// The entries to send; upstream leaves other keys alone.
     pub attributes: AttributeMap,
@@ -96,21 +96,16 @@ pub struct UpstreamPatch {
     pub permit: Option<CallPermit>,
 }
 
-/// One page of the list of live conversations.
 #[derive(Debug)]
 pub struct UpstreamQuery<'a> {
-    /// Which conversations.
     pub filter: &'a ConversationFilter,
-    /// The page number, from 1 on.
     pub page: u32,
 }
 
-/// The attributes of conversations, upstream.
 pub trait ConversationsPort: Send + Sync {
     /// Whether a read shows only the participant that it names.
     fn reads_participants_singly(&self) -> bool;
 
-    /// Reads a conversation.
     fn read<'a>(
         &'a self,
         read: UpstreamRead,
@@ -124,7 +119,6 @@ pub trait ConversationsPort: Send + Sync {
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<ListPage, Error>>;
 
-    /// Sends a PATCH.
     fn patch<'a>(
         &'a self,
         patch: UpstreamPatch,

@@ -26,7 +26,6 @@ use crate::audit::{AuditLog, LineOutput};
 use crate::config::{self, Config};
 use crate::genesys::{CallLimiter, JitterSource, TokenCache};
 use crate::http::{AppState, LiveFeed, OpsState, RouterRunner, paths, router};
-use crate::ports::MetricsRecorder;
 use crate::shutdown::ShutdownSignal;
 use crate::telemetry::{LogLosses, RecentRequests, ServiceMetrics, SpanExport};
 
@@ -128,7 +127,7 @@ impl Service {
         let ServiceParts { transport, jitter, log, tls, client_registry, spans, replicas, .. } =
             parts;
         let metrics = ServiceMetrics::with_log(paths::ALL, log.clone());
-        let recorder: Arc<dyn MetricsRecorder> = Arc::new(metrics.clone());
+        let recorder = Arc::clone(metrics.recorder());
         let (shutdown, stop) = (ShutdownSignal::default(), CancellationToken::new());
         let upstream = UpstreamParts {
             transport,

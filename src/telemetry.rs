@@ -4,18 +4,18 @@
 //! output. Only [`TelemetryOutput::install`] changes global state, so tests can create many
 //! instances. Callers never pass a token, secret or attribute value.
 
+#![expect(
+    missing_docs,
+    reason = "only tests of this project use the crate, and clear names need no comment"
+)]
+
 mod access_log;
-mod clients;
-mod connections;
 mod log_output;
-mod metric_types;
 mod metrics;
 mod panic;
 mod process;
 mod recent;
 mod spans;
-mod upstream;
-mod writes;
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -27,21 +27,17 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 pub(crate) use access_log::{AccessRecord, milliseconds};
-pub use connections::CloseReason;
 pub use log_output::{CapturedLog, LogLosses, LogOutput};
-pub use metrics::ServiceMetrics;
+pub use metrics::{CloseReason, ServiceMetrics};
 pub use recent::RecentRequests;
 pub(crate) use recent::{RecentRequest, RequestOrigin};
 pub use spans::SpanExport;
 
 pub(crate) use crate::clock::timestamp;
 
-/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLineFormat {
-    /// One JSON object per line, for log collectors.
     Json,
-    /// Plain text, for people.
     Text,
 }
 
@@ -71,9 +67,7 @@ impl TelemetryOutput {
             .with_ansi(false);
         let dispatch = match format {
             LogLineFormat::Json => Dispatch::new(events.json().flatten_event(true).finish()),
-            LogLineFormat::Text => {
-                Dispatch::new(events.fmt_fields(access_log::TextFields).finish())
-            }
+            LogLineFormat::Text => Dispatch::new(events.finish()),
         };
         Ok(Self { dispatch, losses, guard: Arc::new(Mutex::new(guard)) })
     }
@@ -91,7 +85,6 @@ impl TelemetryOutput {
         &self.dispatch
     }
 
-    /// The lines that could not be written.
     pub fn losses(&self) -> &LogLosses {
         &self.losses
     }

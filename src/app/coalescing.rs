@@ -5,7 +5,6 @@
 //! flight, unless it is slow; the next one collects requests meanwhile. A call runs in its own
 //! task, so that a client that hangs up cannot end it for others. It ends when no request waits.
 
-mod reserve;
 mod run;
 mod shared_call;
 
@@ -70,16 +69,20 @@ struct CoalescerInner<S: CallSource> {
     source: S,
     call_budget: Arc<dyn CallBudget>,
     shutdown: ShutdownSignal,
-    keys: Mutex<HashMap<S::Key, KeyCalls<S::Output>, foldhash::quality::RandomState>>,
+    keys: Mutex<CallsByKey<S>>,
     last_id: AtomicU64,
 }
 
+type CallsByKey<S> = HashMap<
+    <S as CallSource>::Key,
+    KeyCalls<<S as CallSource>::Output>,
+    foldhash::quality::RandomState,
+>;
+
 /// The calls for one key.
 struct KeyCalls<T> {
-    /// Not sent yet; new requests join it.
-    next: Option<SharedCall<T>>,
-    /// In flight.
-    sent: Vec<SharedCall<T>>,
+    /// In the order in which they began. At most the last one is not sent yet; new requests join it.
+    calls: Vec<SharedCall<T>>,
     /// Publishes every answer, with the time of its call, to the subscriptions.
     latest: Option<watch::Sender<Option<(Instant, T)>>>,
 }
@@ -140,7 +143,7 @@ impl<S: CallSource> Coalescer<S> {
     /// Marks the calls in flight as stale: they serve no [`Freshness::AfterLastWrite`] any more.
     pub fn mark_stale(&self, key: &S::Key) {
         if let Some(calls) = self.keys().get_mut(key) {
-            calls.sent.iter_mut().for_each(|call| call.is_stale = true);
+            calls.calls.iter_mut().for_each(|call| call.is_stale = call.sent.is_some());
         }
     }
 
@@ -151,14 +154,14 @@ impl<S: CallSource> Coalescer<S> {
     ) -> oneshot::Receiver<CallResult<S::Output>> {
         let (key, freshness) = (wanted.key.clone(), wanted.freshness);
         let mut keys = self.keys();
-        let calls = keys.entry(key.clone()).or_default();
-        let joinable = calls.joinable(freshness, context, S::IS_RESERVED);
-        if let Some(call) = joinable {
+        let calls = &mut keys.entry(key.clone()).or_default().calls;
+        let serves = |call: &&mut SharedCall<_>| call.serves(freshness, context, S::IS_RESERVED);
+        if let Some(call) = calls.iter_mut().find(serves) {
             return call.join(wanted, context);
         }
         let mut call = SharedCall::new(self.next_id());
         let (id, ended) = (call.id, call.join(wanted, context));
-        calls.next = Some(call);
+        calls.push(call);
         drop(keys);
         self.start(CallId { key, id });
         ended
@@ -168,9 +171,7 @@ impl<S: CallSource> Coalescer<S> {
         self.0.last_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn keys(
-        &self,
-    ) -> MutexGuard<'_, HashMap<S::Key, KeyCalls<S::Output>, foldhash::quality::RandomState>> {
+    fn keys(&self) -> MutexGuard<'_, CallsByKey<S>> {
         self.0.keys.lock()
     }
 
@@ -180,62 +181,43 @@ impl<S: CallSource> Coalescer<S> {
         call: &CallId<S::Key>,
         work: impl FnOnce(&mut SharedCall<S::Output>) -> T,
     ) -> Option<T> {
-        self.keys().get_mut(&call.key)?.get_mut(call.id).map(work)
+        let mut keys = self.keys();
+        keys.get_mut(&call.key)?.calls.iter_mut().find(|own| own.id == call.id).map(work)
     }
 
-    /// Takes a call out, wherever it is.
+    /// Takes a call out, so that no request joins it any more.
     fn remove(&self, call: &CallId<S::Key>) -> Option<SharedCall<S::Output>> {
-        let mut keys = self.keys();
-        let calls = keys.get_mut(&call.key)?;
-        let removed = match calls.sent.iter().position(|sent| sent.id == call.id) {
-            Some(index) => Some(calls.sent.swap_remove(index)),
-            None => calls.next.take_if(|next| next.id == call.id),
-        };
-        if let Some(next) = &calls.next {
-            next.changed.notify_one();
-        }
-        if calls.is_idle(0) {
-            keys.remove(&call.key);
-        }
-        removed
+        remove_call::<S>(&mut self.keys(), call)
     }
+}
+
+/// Takes a call out, and wakes the one that waits for it.
+fn remove_call<S: CallSource>(
+    keys: &mut CallsByKey<S>,
+    call: &CallId<S::Key>,
+) -> Option<SharedCall<S::Output>> {
+    let of_key = keys.get_mut(&call.key)?;
+    let removed = of_key.calls.extract_if(.., |own| own.id == call.id).next();
+    if let Some(next) = of_key.calls.last().filter(|next| next.sent.is_none()) {
+        next.changed.notify_one();
+    }
+    if of_key.is_idle(0) {
+        keys.remove(&call.key);
+    }
+    removed
 }
 
 impl<T> Default for KeyCalls<T> {
     fn default() -> Self {
-        Self { next: None, sent: Vec::new(), latest: None }
+        Self { calls: Vec::new(), latest: None }
     }
 }
 
 impl<T> KeyCalls<T> {
-    /// A call that serves: in flight, or not sent yet. A request with an earlier deadline than all
-    /// waiters does not join a call in flight, since it might have to wait for its retries.
-    fn joinable(
-        &mut self,
-        freshness: Freshness,
-        context: &RequestContext,
-        is_reserved: bool,
-    ) -> Option<&mut SharedCall<T>> {
-        let serves = |call: &&mut SharedCall<T>| {
-            let is_fresh = match freshness {
-                Freshness::AfterLastWrite => !call.is_stale,
-                Freshness::SentAfter(moment) => call.sent.is_some_and(|sent| sent > moment),
-            };
-            is_fresh
-                && call.start_by.is_some_and(|start_by| start_by <= context.deadline())
-                && (is_reserved || call.has_left_for(context))
-        };
-        self.sent.iter_mut().find(serves).or(self.next.as_mut())
-    }
-
-    fn get_mut(&mut self, id: u64) -> Option<&mut SharedCall<T>> {
-        self.sent.iter_mut().chain(&mut self.next).find(|call| call.id == id)
-    }
-
     /// Whether it can be removed, if there are at most so many subscriptions.
     fn is_idle(&self, subscriptions: usize) -> bool {
         let count = self.latest.as_ref().map_or(0, watch::Sender::receiver_count);
-        self.next.is_none() && self.sent.is_empty() && count <= subscriptions
+        self.calls.is_empty() && count <= subscriptions
     }
 }
 

@@ -37,7 +37,7 @@ pub struct OperationQueue(Arc<QueueInner>);
 
 struct QueueInner {
     journal: Arc<dyn OperationJournal>,
-    recorder: Arc<dyn MetricsRecorder>,
+    recorder: Arc<MetricsRecorder>,
     not_after: Duration,
     wake: Notify,
     status: Mutex<Result<JournalSummary, StoreError>>,
@@ -47,7 +47,7 @@ impl OperationQueue {
     /// The accepted writes in this journal. Unless the client says otherwise, each may wait for `not_after`.
     pub fn new(
         journal: Arc<dyn OperationJournal>,
-        recorder: Arc<dyn MetricsRecorder>,
+        recorder: Arc<MetricsRecorder>,
         not_after: Duration,
     ) -> Self {
         let status = Mutex::new(Ok(JournalSummary::default()));
@@ -137,7 +137,7 @@ impl OperationQueue {
         if let Ok(summary) = &status {
             let age = summary.oldest.map(|oldest| clock::now() - oldest);
             let age = age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default();
-            self.0.recorder.operations(summary, age);
+            self.0.recorder.writes.set_operations(summary, age);
         }
         let before = std::mem::replace(&mut *self.0.status.lock(), status.clone());
         match status {

@@ -111,14 +111,14 @@ struct PendingWritesState {
 #[derive(Clone)]
 pub struct PendingWrites {
     state: Arc<Mutex<PendingWritesState>>,
-    recorder: Arc<dyn MetricsRecorder>,
+    recorder: Arc<MetricsRecorder>,
     outstanding: Duration,
     waiting: usize,
     waiting_per_participant: usize,
 }
 
 impl PendingWrites {
-    pub fn new(settings: &AppSettings, recorder: Arc<dyn MetricsRecorder>) -> Self {
+    pub fn new(settings: &AppSettings, recorder: Arc<MetricsRecorder>) -> Self {
         Self {
             state: Arc::default(),
             recorder,

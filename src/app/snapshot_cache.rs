@@ -25,7 +25,7 @@ const ATTRIBUTE_OVERHEAD: usize = 160;
 /// A cache of the last reads.
 pub struct SnapshotCache {
     state: Mutex<CacheState>,
-    recorder: Arc<dyn MetricsRecorder>,
+    recorder: Arc<MetricsRecorder>,
     keep_for: Duration,
     bytes: usize,
 }
@@ -50,7 +50,7 @@ struct CacheEntry {
 
 impl SnapshotCache {
     /// A cache that keeps entries for `keep_for`, and at most `bytes`.
-    pub fn new(keep_for: Duration, bytes: usize, recorder: Arc<dyn MetricsRecorder>) -> Self {
+    pub fn new(keep_for: Duration, bytes: usize, recorder: Arc<MetricsRecorder>) -> Self {
         Self { state: Mutex::default(), recorder, keep_for, bytes }
     }
 
@@ -83,7 +83,7 @@ impl SnapshotCache {
                 tokio::spawn(Arc::clone(self).sweep());
             }
         }
-        self.recorder.remembered(state.entries.len(), state.bytes);
+        self.recorder.writes.set_cached(state.entries.len(), state.bytes);
     }
 
     /// The last read of a target, if it was sent less than `within` ago.
@@ -121,7 +121,7 @@ impl SnapshotCache {
             tokio::time::sleep(self.keep_for).await;
             let mut state = self.state.lock();
             state.shrink(self.bytes, self.keep_for);
-            self.recorder.remembered(state.entries.len(), state.bytes);
+            self.recorder.writes.set_cached(state.entries.len(), state.bytes);
             if state.entries.is_empty() {
                 // Empty collections would keep their allocation.
                 *state = CacheState { last_id: state.last_id, ..CacheState::default() };
@@ -175,12 +175,12 @@ mod tests {
 
     use super::*;
     use crate::domain::TimeRange;
-    use crate::ports::{NoMeter, RequestContext};
+    use crate::ports::RequestContext;
 
     #[tokio::test(start_paused = true)]
     async fn an_older_read_replaces_no_newer_one() {
         let keep_for = Duration::from_secs(10);
-        let cache = Arc::new(SnapshotCache::new(keep_for, 10_000, Arc::new(NoMeter)));
+        let cache = Arc::new(SnapshotCache::new(keep_for, 10_000, Arc::default()));
         let conversation = "5eed0000-0000-4000-8000-000000000001".parse().expect("an id");
         let read_target = ReadTarget { conversation, participant: None };
         let older = Instant::now();

@@ -1,5 +1,5 @@
-//! The audit file. It is opened again once its path names another file, as after `logrotate` has moved
-//! it. The gateway never renames or deletes it.
+//! The outputs of the audit log: a file, or standard output. The file is opened again once its path
+//! names another file, as after `logrotate` has moved it. The gateway never renames or deletes it.
 //!
 //! This is not `tracing-appender`, which does not report failed writes.
 
@@ -8,12 +8,41 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::output::LineOutput;
+/// Accepts whole lines. When a call returns, the operating system has the line.
+pub trait LineOutput: Send {
+    /// Appends a line, which includes its line end.
+    ///
+    /// # Errors
+    /// If the line, or part of it, could not be written.
+    fn append(&mut self, line: &[u8]) -> io::Result<()>;
+
+    fn name(&self) -> String;
+
+    /// Whether a write may block, so that the output needs a thread.
+    fn may_stall(&self) -> bool {
+        true
+    }
+}
+
+/// Standard output. The log may use it too, because both write whole lines.
+#[derive(Debug)]
+pub struct StdoutOutput;
+
+impl LineOutput for StdoutOutput {
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(line)?;
+        out.flush()
+    }
+
+    fn name(&self) -> String {
+        "standard output".to_owned()
+    }
+}
 
 /// Only the owner may read the file, because it shows who wrote to which call.
 const MODE: u32 = 0o600;
 
-/// The audit file.
 #[derive(Debug)]
 pub struct AuditFile {
     path: PathBuf,

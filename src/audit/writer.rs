@@ -1,19 +1,28 @@
 //! Writes audit lines: a bounded queue, and a thread that empties it.
+//!
+//! Metrics count each record. The log reports the first loss, further losses at most every 10 s, and
+//! the recovery.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, SyncSender};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::health::AuditHealth;
-use super::output::LineOutput;
-use crate::ports::AuditWriteError;
+use super::file::LineOutput;
+use crate::ports::{AuditWriteError, MetricsRecorder};
 
 /// Most records in the queue, enough for a brief stall of the disk.
 const QUEUE_CAPACITY: usize = 4096;
+
+/// Least time between two log lines about losses.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// An output that needs longer than this for one line has stalled.
+const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A line in the queue; without bytes, it only marks a place.
 struct QueuedLine {
@@ -23,11 +32,8 @@ struct QueuedLine {
     ack: oneshot::Sender<Result<(), AuditWriteError>>,
 }
 
-/// Writes lines to an output.
 pub(super) struct AuditWriter {
     backend: AuditBackend,
-    /// Lines in the queue whose loss counts.
-    waiting: Arc<AtomicUsize>,
     pub health: Arc<AuditHealth>,
 }
 
@@ -38,25 +44,26 @@ enum AuditBackend {
 }
 
 impl AuditWriter {
-    pub(super) fn new(mut output: Box<dyn LineOutput>, health: AuditHealth) -> Self {
-        let (waiting, health) = (Arc::<AtomicUsize>::default(), Arc::new(health));
+    pub(super) fn new(mut output: Box<dyn LineOutput>, recorder: Arc<MetricsRecorder>) -> Self {
+        let (waiting, state) = (AtomicUsize::default(), Mutex::default());
+        let health = Arc::new(AuditHealth { recorder, waiting, state });
         if !output.may_stall() {
-            return Self { backend: AuditBackend::Direct(Mutex::new(output)), waiting, health };
+            return Self { backend: AuditBackend::Direct(Mutex::new(output)), health };
         }
         let (sender, lines) = mpsc::sync_channel::<QueuedLine>(QUEUE_CAPACITY);
-        let (in_queue, for_thread) = (Arc::clone(&waiting), Arc::clone(&health));
+        let for_thread = Arc::clone(&health);
         let run = move || {
             while let Ok(line) = lines.recv() {
                 let counts = line.counts;
-                *for_thread.writing_since.lock() = Some(Instant::now());
+                for_thread.state.lock().writing_since = Some(Instant::now());
                 append(&mut *output, line, &for_thread);
-                *for_thread.writing_since.lock() = None;
-                in_queue.fetch_sub(counts.into(), Ordering::Relaxed);
+                for_thread.state.lock().writing_since = None;
+                for_thread.waiting.fetch_sub(counts.into(), Ordering::Relaxed);
             }
         };
         // Without its thread, the channel is closed, and each record counts as lost.
         let _ = std::thread::Builder::new().name("audit".to_owned()).spawn(run);
-        Self { backend: AuditBackend::Thread(sender), waiting, health }
+        Self { backend: AuditBackend::Thread(sender), health }
     }
 
     /// Queues a line at once. The future resolves when the line is written or lost.
@@ -70,19 +77,14 @@ impl AuditWriter {
         match &self.backend {
             AuditBackend::Direct(output) => append(&mut **output.lock(), queued_line, &self.health),
             AuditBackend::Thread(sender) => {
-                self.waiting.fetch_add(counts.into(), Ordering::Relaxed);
+                self.health.waiting.fetch_add(counts.into(), Ordering::Relaxed);
                 if sender.try_send(queued_line).is_err() {
-                    self.waiting.fetch_sub(counts.into(), Ordering::Relaxed);
+                    self.health.waiting.fetch_sub(counts.into(), Ordering::Relaxed);
                     self.health.failed(counts, "the output has stalled, and the queue is full");
                 }
             }
         }
         async { answer.await.unwrap_or(Err(AuditWriteError)) }
-    }
-
-    /// Number of queued lines whose loss would count.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Waits until all earlier lines are written or lost.
@@ -109,6 +111,64 @@ fn append(output: &mut dyn LineOutput, queued_line: QueuedLine, health: &AuditHe
     let _ = ack.send(written.map_err(|_| AuditWriteError));
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditHealthState {
+    /// Why the last record could not be written, if it could not.
+    pub failing: Option<String>,
+    pub lost: u64,
+}
+
+/// Health of the audit log.
+pub(super) struct AuditHealth {
+    recorder: Arc<MetricsRecorder>,
+    /// Lines in the queue whose loss counts.
+    waiting: AtomicUsize,
+    state: Mutex<WriterState>,
+}
+
+#[derive(Default)]
+struct WriterState {
+    health: AuditHealthState,
+    logged_at: Option<Instant>,
+    /// When the current write of the thread began.
+    writing_since: Option<Instant>,
+}
+
+impl AuditHealth {
+    pub(super) fn current(&self) -> AuditHealthState {
+        let state = self.state.lock();
+        let mut health = state.health.clone();
+        if state.writing_since.is_some_and(|since| since.elapsed() >= STALL_TIMEOUT) {
+            health.failing.get_or_insert_with(|| "the output has stalled".to_owned());
+        }
+        health
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn written(&self, counts: bool) {
+        self.recorder.audit_records.inc_by(counts.into());
+        let WriterState { health, logged_at, .. } = &mut *self.state.lock();
+        if health.failing.take().is_some() {
+            *logged_at = None;
+            tracing::warn!(audit.lost = health.lost, "audit records are written again");
+        }
+    }
+
+    fn failed(&self, counts: bool, reason: &str) {
+        self.recorder.audit_lost.inc_by(counts.into());
+        let WriterState { health, logged_at, .. } = &mut *self.state.lock();
+        health.lost += u64::from(counts);
+        health.failing = Some(reason.to_owned());
+        if logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            *logged_at = Some(Instant::now());
+            tracing::error!(audit.lost = health.lost, reason, "audit records cannot be written");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -116,7 +176,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ports::NoMeter;
 
     /// Accepts one line for each message.
     struct GatedOutput {
@@ -142,11 +201,9 @@ mod tests {
         let (let_in, gate) = sync_channel(1000);
         let taken = Taken::default();
         let output = Box::new(GatedOutput { gate, taken: Arc::clone(&taken) });
-        {
-            let writer = AuditWriter::new(output, AuditHealth::new(Arc::new(NoMeter)));
-            let health = Arc::clone(&writer.health);
-            (writer, let_in, taken, health)
-        }
+        let writer = AuditWriter::new(output, Arc::default());
+        let health = Arc::clone(&writer.health);
+        (writer, let_in, taken, health)
     }
 
     fn line(length: usize) -> Vec<u8> {
@@ -155,19 +212,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_is_queued_at_once_and_acknowledged_when_written() {
-        let (writer, let_in, taken, _health) = slow();
+        let (writer, let_in, taken, health) = slow();
         let written = writer.write(line(3), true);
         tokio::pin!(written);
         let soon = Duration::from_millis(50);
         assert!(tokio::time::timeout(soon, &mut written).await.is_err(), "not written yet");
-        assert_eq!(writer.waiting(), 1);
+        assert_eq!(health.waiting(), 1);
         // The test does not await this one.
         drop(writer.write(line(4), true));
         let_in.send(()).expect("the thread lives");
         assert_eq!(written.await, Ok(()));
         let_in.send(()).expect("the thread lives");
         writer.flushed().await;
-        assert_eq!(writer.waiting(), 0);
+        assert_eq!(health.waiting(), 0);
         assert_eq!(taken.lock().len(), 7);
     }
 
@@ -176,7 +233,7 @@ mod tests {
         let (writer, let_in, taken, health) = slow();
         // The thread holds one line, and the queue the others.
         let first = writer.write(line(1), true);
-        while !health.writing_since.lock().is_some() {
+        while health.state.lock().writing_since.is_none() {
             std::thread::yield_now();
         }
         for _ in 0..QUEUE_CAPACITY {
@@ -184,30 +241,30 @@ mod tests {
         }
         let refused = tokio::time::timeout(Duration::from_secs(2), writer.write(line(1), true));
         assert_eq!(refused.await, Ok(Err(AuditWriteError)), "at once");
-        assert_eq!((health.state().lost, writer.waiting()), (1, QUEUE_CAPACITY + 1));
+        assert_eq!((health.current().lost, health.waiting()), (1, QUEUE_CAPACITY + 1));
         let gate =
             std::thread::spawn(move || (0..=QUEUE_CAPACITY).all(|_| let_in.send(()).is_ok()));
         writer.flushed().await;
         assert_eq!(first.await, Ok(()));
         assert!(gate.join().expect("no panic"));
-        assert_eq!((taken.lock().len(), writer.waiting()), (QUEUE_CAPACITY + 1, 0));
+        assert_eq!((taken.lock().len(), health.waiting()), (QUEUE_CAPACITY + 1, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stalled_output_is_reported_before_lines_are_lost() {
         let (writer, let_in, _taken, health) = slow();
         let waits = writer.write(line(1), true);
-        while !health.writing_since.lock().is_some() {
+        while health.state.lock().writing_since.is_none() {
             std::thread::yield_now();
         }
-        assert_eq!(health.state().failing, None, "not for long yet");
+        assert_eq!(health.current().failing, None, "not for long yet");
         tokio::time::advance(Duration::from_secs(3)).await;
-        assert_eq!(health.state().failing.as_deref(), Some("the output has stalled"));
+        assert_eq!(health.current().failing.as_deref(), Some("the output has stalled"));
         let_in.send(()).expect("the thread lives");
         assert_eq!(waits.await, Ok(()));
-        while health.writing_since.lock().is_some() {
+        while health.state.lock().writing_since.is_some() {
             std::thread::yield_now();
         }
-        assert_eq!(health.state().failing, None);
+        assert_eq!(health.current().failing, None);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Serialize, Serializer};
 use smol_str::SmolStr;
 
 /// Why a write cannot use a text as a key.
@@ -22,7 +22,6 @@ pub enum InvalidKey {
     Control,
 }
 
-/// Key of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub struct AttributeKey(SmolStr);
 
@@ -43,7 +42,6 @@ impl AttributeKey {
         Self(text.into())
     }
 
-    /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -72,7 +70,6 @@ pub struct AttributeValue {
 }
 
 impl AttributeValue {
-    /// A value with this text. Every text is valid.
     pub fn new(text: &str) -> Self {
         SmolStr::from(text).into()
     }
@@ -83,12 +80,10 @@ impl AttributeValue {
         Self { text: text.into(), damaged: Some(json.into()) }
     }
 
-    /// The value itself, only to be sent to clients and upstream.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// The original JSON literal of a damaged value.
     pub fn damaged_json(&self) -> Option<&str> {
         self.damaged.as_deref()
     }
@@ -137,12 +132,10 @@ impl AttributeMap {
         self.0.iter().filter(|(_, value)| value.damaged.is_some()).map(|(key, _)| key)
     }
 
-    /// How many attributes clients see.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// Whether clients see no attributes.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
@@ -175,11 +168,7 @@ impl FromIterator<(AttributeKey, AttributeValue)> for AttributeMap {
 /// Serialises what clients see, so without empty entries.
 impl Serialize for AttributeMap {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (key, value) in self.iter() {
-            map.serialize_entry(key.as_str(), value.expose())?;
-        }
-        map.end()
+        serializer.collect_map(self.iter().map(|(key, value)| (key.as_str(), value.expose())))
     }
 }
 

@@ -27,16 +27,13 @@ static ANONYMOUS_CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| {
     })
 });
 
-/// A client, as it is configured.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Its name in logs and metrics, and the user name of HTTP Basic.
     pub name: ClientName,
-    /// Its rights.
     pub rights: ClientRights,
     /// Its weight when clients compete for the call budget.
     pub share: NonZeroU32,
-    /// Its own rate limit, if it has one.
     pub requests_per_minute: Option<NonZeroU32>,
 }
 
@@ -52,11 +49,9 @@ impl Client {
     }
 }
 
-/// Name of a client. It is not a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientName(Arc<str>);
 
-/// The text is not a valid client name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "is not a name of 1 to {MAX_NAME_BYTES} letters, digits, `.`, `_` or `-` (`{ANONYMOUS}` is reserved)"
@@ -64,7 +59,6 @@ pub struct ClientName(Arc<str>);
 pub struct InvalidName;
 
 impl ClientName {
-    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

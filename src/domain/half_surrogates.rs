@@ -74,7 +74,6 @@ impl MarkedJson {
     }
 }
 
-/// Bytes of `\uXXXX`.
 const ESCAPE_BYTES: usize = 6;
 
 /// Byte offset and code unit of each escaped half surrogate.

@@ -10,7 +10,6 @@ use serde::{Serialize, Serializer};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-/// The text is not a UUID of the form 8-4-4-4-12.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a UUID of the form 8-4-4-4-12")]
 pub struct InvalidId;
@@ -19,7 +18,6 @@ pub struct InvalidId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResourceUuid<Kind>(Uuid, PhantomData<Kind>);
 
-/// Id of a conversation.
 pub type ConversationId = ResourceUuid<ConversationKind>;
 
 /// Id of a participant within a conversation. It stays the same when the participant's purpose

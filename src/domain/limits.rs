@@ -8,7 +8,6 @@ use std::fmt::{self, Write as _};
 use super::attributes::{AttributeKey, AttributeMap, AttributeValue, entry_bytes};
 use super::rights::ClientRights;
 
-/// Keys that an error names.
 const MAX_NAMED_ENTRIES: usize = 5;
 
 /// One mistake in a request, with its location.
@@ -22,7 +21,6 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// A mistake in the attribute with this key.
     pub fn of_attribute(key: &str, detail: impl Into<String>) -> Self {
         Self::new(json_pointer(&["attributes", key]), detail)
     }
@@ -55,14 +53,12 @@ pub fn json_pointer(steps: &[impl AsRef<str>]) -> String {
     pointer
 }
 
-/// Limits on the attributes of one participant.
 #[derive(Clone, Copy, Debug)]
 pub struct AttributeLimits {
     /// Bytes of the whole map as compact UTF-8 JSON.
     pub total_bytes: usize,
 }
 
-/// The size of a map that is too large.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SizeExcess {
     /// Bytes that the map would have, counting only the keys that the client may see; 0 if only

@@ -27,7 +27,6 @@ pub enum CallDirection {
 }
 
 impl CallDirection {
-    /// The spelling of upstream.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Inbound => "inbound",
@@ -36,7 +35,6 @@ impl CallDirection {
     }
 }
 
-/// Which of the live voice conversations a list contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConversationFilter {
     pub direction: Option<CallDirection>,
@@ -81,7 +79,6 @@ pub struct ListedParticipant {
     pub purpose: SmolStr,
 }
 
-/// One page of upstream's list.
 #[derive(Clone, Debug, Default)]
 pub struct ListPage {
     /// Its rows, without those that lack an id.

@@ -16,7 +16,6 @@ use super::attributes::AttributeMap;
 use super::ids::{ConversationId, ParticipantId};
 use super::timestamp::TimeRange;
 
-mod permitted;
 mod selectors;
 
 /// Longest word that a selector accepts as a purpose.
@@ -30,10 +29,8 @@ const CUSTOMER: &str = "customer";
 const EXTERNAL: &str = "external";
 const FIRST: &str = "first";
 
-/// A conversation, from one read.
 #[derive(Clone, Debug)]
 pub struct Conversation {
-    /// Its id.
     pub id: ConversationId,
     /// Whether it is live; `None` if the upstream route does not say.
     pub live: Option<bool>,
@@ -43,22 +40,16 @@ pub struct Conversation {
     pub participants: Vec<Participant>,
 }
 
-/// A participant, from one read.
 #[derive(Clone, Debug)]
 pub struct Participant {
-    /// Its id.
     pub id: ParticipantId,
     /// Its purpose in upstream's spelling; empty if upstream sent none.
     pub purpose: SmolStr,
     /// State of its last communication, such as `connected`.
     pub state: Option<SmolStr>,
-    /// Whether it is still in the conversation.
     pub live: bool,
-    /// Its name, if it has one.
     pub name: Option<PersonName>,
-    /// When it joined and left.
     pub span: TimeRange,
-    /// Its attributes.
     pub attributes: AttributeMap,
 }
 
@@ -83,7 +74,6 @@ impl fmt::Debug for PersonName {
 }
 
 impl Conversation {
-    /// The participant with this id.
     pub fn participant(&self, id: ParticipantId) -> Option<&Participant> {
         self.participants.iter().find(|participant| participant.id == id)
     }
@@ -94,18 +84,15 @@ impl Participant {
         self.purpose.eq_ignore_ascii_case(purpose)
     }
 
-    /// Whether it is the customer, and has left.
     pub fn is_customer_who_left(&self) -> bool {
         !self.live && (self.has_purpose(CUSTOMER) || self.has_purpose(EXTERNAL))
     }
 
-    /// What a client needs to name it.
     pub fn candidate(&self) -> ParticipantSummary {
         ParticipantSummary { id: self.id, purpose: self.purpose.clone(), state: self.state.clone() }
     }
 }
 
-/// What a request does with the participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelectorIntent {
     /// It only reads, so `customer` may fall back to the first participant.
@@ -141,7 +128,6 @@ enum SelectorKind {
     Purpose { word: SmolStr, position: Option<SelectorPosition> },
 }
 
-/// The text is not a selector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a UUID, `all`, or a word of 1 to 40 letters, optionally with `:first` or `:last`")]
 pub struct InvalidSelector;
@@ -186,7 +172,6 @@ impl fmt::Display for ParticipantSelector {
     }
 }
 
-/// Whether a text can be a purpose in a selector.
 fn is_word(text: &str) -> bool {
     let letters = text.bytes().all(|byte| byte.is_ascii_alphabetic());
     letters && (1..=MAX_WORD_BYTES).contains(&text.len())
@@ -218,7 +203,6 @@ impl SelectionRule {
     }
 }
 
-/// The participant that a request selects.
 #[derive(Clone, Copy, Debug)]
 pub struct ResolvedParticipant<'a> {
     pub participant: &'a Participant,
@@ -251,22 +235,18 @@ pub enum UnresolvedParticipant {
         /// A read would have used the first participant.
         first_needs_naming: bool,
     },
-    /// Several live participants match.
     Ambiguous(Vec<ParticipantSummary>),
 }
 
 impl ParticipantSelector {
-    /// Whether it selects every participant.
     pub fn is_all(&self) -> bool {
         self.0 == SelectorKind::All
     }
 
-    /// The id, if the selector is one.
     pub fn id(&self) -> Option<ParticipantId> {
         if let SelectorKind::Id(id) = self.0 { Some(id) } else { None }
     }
 
-    /// Resolves the selector to a participant of `conversation`.
     pub fn choose<'a>(
         &self,
         conversation: &'a Conversation,

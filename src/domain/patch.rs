@@ -7,12 +7,9 @@ use std::collections::BTreeMap;
 
 use super::attributes::{AttributeKey, AttributeMap, AttributeValue};
 
-/// The change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyChange {
-    /// Set this value, which is not empty.
     Set(AttributeValue),
-    /// Make the key absent or empty.
     Clear,
 }
 
@@ -35,43 +32,35 @@ impl KeyChange {
         self.wanted().cloned().unwrap_or_else(|| AttributeValue::new(""))
     }
 
-    /// Whether `map` shows this change.
     pub fn shown_in(&self, key: &AttributeKey, map: &AttributeMap) -> bool {
         map.get(key.as_str()) == self.wanted()
     }
 }
 
-/// Changes of several keys of one participant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch(BTreeMap<AttributeKey, KeyChange>);
 
 impl Patch {
-    /// The change of a key.
     pub fn get(&self, key: &AttributeKey) -> Option<&KeyChange> {
         self.0.get(key)
     }
 
-    /// Adds a change, which replaces an earlier change of the key.
     pub fn insert(&mut self, key: AttributeKey, change: KeyChange) {
         self.0.insert(key, change);
     }
 
-    /// The changes, ordered by key.
     pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &KeyChange)> {
         self.0.iter()
     }
 
-    /// The keys, ordered.
     pub fn keys(&self) -> impl Iterator<Item = &AttributeKey> {
         self.0.keys()
     }
 
-    /// How many keys it changes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -83,25 +72,21 @@ impl Patch {
         self
     }
 
-    /// The changes of the keys for which `keep` returns true.
     #[must_use]
     pub fn only(&self, keep: impl Fn(&AttributeKey) -> bool) -> Self {
         let kept = self.0.iter().filter(|(key, _)| keep(key));
         Self(kept.map(|(key, change)| (key.clone(), change.clone())).collect())
     }
 
-    /// The changes that `map` does not show yet.
     #[must_use]
     pub fn missing_in(&self, map: &AttributeMap) -> Self {
         self.only(|key| self.0.get(key).is_some_and(|change| !change.shown_in(key, map)))
     }
 
-    /// Whether `map` shows every change.
     pub fn is_shown_in(&self, map: &AttributeMap) -> bool {
         self.0.iter().all(|(key, change)| change.shown_in(key, map))
     }
 
-    /// `map` with this patch applied.
     #[must_use]
     pub fn applied_to(&self, map: &AttributeMap) -> AttributeMap {
         let mut merged = map.clone();
@@ -109,7 +94,6 @@ impl Patch {
         merged
     }
 
-    /// The map to send for this patch.
     pub fn as_sent(&self) -> AttributeMap {
         self.0.iter().map(|(key, change)| (key.clone(), change.sent())).collect()
     }

@@ -44,7 +44,7 @@ impl CallLimiter {
     /// An unused budget.
     pub fn new(
         settings: BudgetSettings,
-        recorder: Arc<dyn MetricsRecorder>,
+        recorder: Arc<MetricsRecorder>,
         clock: MonotonicClock,
     ) -> Self {
         let limiter = Self(LimiterInner::new(settings, recorder, clock, true));
@@ -56,7 +56,7 @@ impl CallLimiter {
     /// of the budget, too.
     pub fn lane(
         settings: BudgetSettings,
-        recorder: Arc<dyn MetricsRecorder>,
+        recorder: Arc<MetricsRecorder>,
         clock: MonotonicClock,
     ) -> Self {
         Self(LimiterInner::new(settings, recorder, clock, false))
@@ -127,7 +127,8 @@ impl CallLimiter {
         if let Some(wait) = feedback.throttled {
             tracing::warn!(retry_after = ?wait, limit = feedback.limit, "upstream throttles");
             self.0.shortage.notify_one();
-            self.0.recorder.throttled(feedback.operation, feedback.limit);
+            let labels = [feedback.operation.into(), feedback.limit.into()];
+            self.0.recorder.upstream.throttled.with(&labels).inc();
             self.report();
         }
     }
@@ -151,7 +152,8 @@ impl CallLimiter {
     pub fn report(&self) {
         if self.0.is_budget {
             let limit = self.0.state().policy.limit();
-            self.0.recorder.rate_window(self.room(), limit, self.throttle_left().is_some());
+            let is_throttled = self.throttle_left().is_some();
+            self.0.recorder.budget.set_window(self.room(), limit, is_throttled);
         }
     }
 

@@ -28,7 +28,7 @@ pub struct StackParts {
     pub backoff: Backoff,
     pub transport: HttpTransport,
     pub user_agent: HeaderValue,
-    pub recorder: Arc<dyn MetricsRecorder>,
+    pub recorder: Arc<MetricsRecorder>,
     pub jitter: JitterSource,
     pub clock: MonotonicClock,
 }

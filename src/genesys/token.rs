@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::{RefreshFailure, TokenFailure, UpstreamError};
 use super::layers::ApiService;
 use super::random::JitterSource;
+use crate::clock;
 use crate::ports::MetricsRecorder;
 use crate::ports::store::SharedToken;
 
@@ -98,7 +99,7 @@ struct TokenCacheInner {
     forced_due: Mutex<Instant>,
     /// Whether the API answered 401 to a token that was fetched because of a 401.
     refused: AtomicBool,
-    recorder: Arc<dyn MetricsRecorder>,
+    recorder: Arc<MetricsRecorder>,
 }
 
 impl TokenCache {
@@ -107,7 +108,7 @@ impl TokenCache {
         credentials: ClientCredentials,
         settings: TokenSettings,
         (stack, shared): (ApiService, Option<Arc<dyn SharedToken>>),
-        (jitter, recorder): (JitterSource, Arc<dyn MetricsRecorder>),
+        (jitter, recorder): (JitterSource, Arc<MetricsRecorder>),
         stop: CancellationToken,
     ) -> Self {
         let (publish, updates) = watch::channel(TokenState::default());
@@ -198,7 +199,7 @@ impl TokenCache {
     /// Records that the API refuses even a fresh token. The log shows it once. Requests continue,
     /// because the reason may be a single conversation.
     pub fn mark_rejected(&self) {
-        self.0.recorder.token_failed();
+        self.0.recorder.budget.token_failed(clock::now());
         if !self.0.refused.swap(true, Ordering::Relaxed) {
             tracing::error!("{REJECTED}");
         }

@@ -127,18 +127,19 @@ impl AddressLimiter {
         peer: Option<&PeerInfo>,
     ) -> Result<Option<AddressSlot>, Error> {
         let Some(peer) = peer.filter(|peer| peer.address != peer.socket) else { return Ok(None) };
-        self.slot(peer.address.ip()).map(Some).ok_or(Error::Overloaded("from this address"))
+        let slot = self.slot(peer.address.ip(), self.max);
+        slot.map(Some).ok_or(Error::Overloaded("from this address"))
     }
 
-    /// A slot for an address; `None` at the limit.
-    pub fn slot(&self, address: IpAddr) -> Option<AddressSlot> {
+    /// A slot for an address, if fewer than `max` are in use.
+    pub fn slot(&self, address: IpAddr, max: usize) -> Option<AddressSlot> {
         let source = AddressKey::from_address(address);
         let mut in_flight = self.in_flight.lock();
-        let of_source = in_flight.entry(source).or_default();
-        if *of_source >= self.max {
+        let of_source = in_flight.get(&source).copied().unwrap_or_default();
+        if of_source >= max {
             return None;
         }
-        *of_source += 1;
+        in_flight.insert(source, of_source + 1);
         drop(in_flight);
         Some(AddressSlot { address_limiter: self.clone(), source })
     }

@@ -11,17 +11,14 @@ use parking_lot::Mutex;
 use super::span::UpstreamAttempt;
 use crate::domain::KeyOutcome;
 
-/// Keys kept of one request.
 const MAX_KEYS: usize = 100;
 
 /// Attempts kept of one request; more than its deadline and the call budget allow.
 const MAX_ATTEMPTS: usize = 64;
 
-/// The log of one request.
 #[derive(Debug, Default)]
 pub struct AttemptLog(Mutex<AttemptLogSnapshot>);
 
-/// The content of a log.
 #[derive(Clone, Debug, Default)]
 pub struct AttemptLogSnapshot {
     /// The keys of the request, each with its outcome once that is known.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::Serialize;
+use smol_str::SmolStr;
 
 use super::BoxFuture;
 use crate::domain::{
@@ -19,7 +20,6 @@ use crate::domain::{
 };
 use crate::error::{Effect, ErrorCode};
 
-/// Receives audit records.
 pub trait AuditPort: Send + Sync {
     /// Whether a write may be sent only once it has been recorded.
     fn blocks(&self) -> bool;
@@ -33,17 +33,17 @@ pub trait AuditPort: Send + Sync {
         value: &AttributeValue,
     ) -> String;
 
-    /// Accepts a record at once, not when the future is first polled. The future ends when the
-    /// record was written.
-    fn record(&self, record: &AuditRecord) -> BoxFuture<'static, Result<(), AuditWriteError>>;
+    /// Accepts a record at once, not when the future is first polled.
+    fn record(&self, record: &AuditRecord) -> RecordedFuture;
 }
 
-/// A record could not be written.
+/// Ends when a record was written, or could not be.
+pub type RecordedFuture = BoxFuture<'static, Result<(), AuditWriteError>>;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an audit record could not be written")]
 pub struct AuditWriteError;
 
-/// The kind of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordKind {
@@ -68,14 +68,13 @@ pub struct AuditRecord {
     pub method: String,
     /// The conversation, where the path names one.
     #[serde(rename = "conversation.id", skip_serializing_if = "Option::is_none")]
-    pub conversation: Option<String>,
-    /// The participant selector of the request, if the request could be read.
+    pub conversation: Option<ConversationId>,
     #[serde(rename = "participant.selector", skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
     #[serde(rename = "participant.id", skip_serializing_if = "Option::is_none")]
-    pub participant: Option<String>,
+    pub participant: Option<ParticipantId>,
     #[serde(rename = "participant.purpose", skip_serializing_if = "Option::is_none")]
-    pub purpose: Option<String>,
+    pub purpose: Option<SmolStr>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// The keys of the request, if it could be read.
@@ -85,10 +84,9 @@ pub struct AuditRecord {
     pub ending: Option<ResponseSummary>,
 }
 
-/// One key in a record.
 #[derive(Clone, Debug, Serialize)]
 pub struct KeyRecord {
-    key: String,
+    key: AttributeKey,
     /// The value before the write, if a read of this write showed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     old: Option<ValueFingerprint>,
@@ -102,7 +100,6 @@ pub struct KeyRecord {
 #[derive(Clone, Debug, Serialize)]
 struct ValueFingerprint(Option<String>);
 
-/// The result of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum KeyResult {
@@ -116,7 +113,6 @@ pub enum KeyResult {
     Outcome(KeyOutcome),
 }
 
-/// How a write request ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct ResponseSummary {
     pub effect: Effect,
@@ -140,13 +136,12 @@ pub struct StateBefore {
     pub doubtful: BTreeSet<AttributeKey>,
 }
 
-/// What the use case found out about a write.
 #[derive(Debug)]
 pub struct WriteFindings {
     pub effect: Effect,
     pub code: Option<ErrorCode>,
     /// The chosen participant: id and purpose.
-    pub target: Option<(ParticipantId, String)>,
+    pub target: Option<(ParticipantId, SmolStr)>,
     /// The map before anything was sent, if a read of this write showed it.
     pub map_before: Option<AttributeMap>,
     /// The result of each key, in the order of the patch.
@@ -160,7 +155,6 @@ pub struct AuditEntry {
 }
 
 struct EntryState {
-    conversation: Option<ConversationId>,
     record: AuditRecord,
     progress: WriteProgress,
 }
@@ -185,14 +179,9 @@ impl fmt::Debug for AuditEntry {
 
 impl AuditEntry {
     /// The entry of a request that has just arrived. `record` holds its origin.
-    pub fn new(
-        audit: Arc<dyn AuditPort>,
-        conversation: Option<ConversationId>,
-        mut record: AuditRecord,
-    ) -> Self {
-        record.conversation = conversation.map(|id| id.to_string());
+    pub fn new(audit: Arc<dyn AuditPort>, record: AuditRecord) -> Self {
         let progress = WriteProgress::NotStarted;
-        Self { audit, state: Mutex::new(EntryState { conversation, record, progress }) }
+        Self { audit, state: Mutex::new(EntryState { record, progress }) }
     }
 
     /// Adds what the request asks for, once it was read.
@@ -204,18 +193,16 @@ impl AuditEntry {
         dry_run: bool,
     ) {
         let key_record = |(key, change): (&AttributeKey, &KeyChange)| KeyRecord {
-            key: key.as_str().to_owned(),
+            key: key.clone(),
             old: None,
             new: self.fingerprint(conversation, key, change.wanted()),
             outcome: None,
         };
         let keys = patch.iter().map(key_record).collect();
-        let mut state = self.state.lock();
-        state.conversation = Some(conversation);
-        state.record.conversation = Some(conversation.to_string());
-        state.record.selector = Some(selector.to_string());
-        state.record.dry_run = dry_run;
-        state.record.keys = keys;
+        let record = &mut self.state.lock().record;
+        record.conversation = Some(conversation);
+        record.selector = Some(selector.to_string());
+        (record.dry_run, record.keys) = (dry_run, keys);
     }
 
     /// Leaves the record to the request that will carry the write out.
@@ -225,10 +212,7 @@ impl AuditEntry {
 
     /// Records the answer that is about to be sent. Returns what to wait for before it is sent, if
     /// the settings require that. The audit reports a lost record; the answer stays true.
-    pub fn answered(
-        &self,
-        mut ending: ResponseSummary,
-    ) -> Option<BoxFuture<'static, Result<(), AuditWriteError>>> {
+    pub fn answered(&self, mut ending: ResponseSummary) -> Option<RecordedFuture> {
         let mut state = self.state.lock();
         match state.progress {
             WriteProgress::HandedOver => return None,
@@ -268,7 +252,7 @@ impl AuditEntry {
     }
 
     /// Records the intent, if the settings require that before a write is sent.
-    pub(super) fn record_intent(&self) -> Option<BoxFuture<'static, Result<(), AuditWriteError>>> {
+    pub(super) fn record_intent(&self) -> Option<RecordedFuture> {
         let state = self.state.lock();
         if state.record.dry_run || !self.audit.blocks() {
             return None;
@@ -285,35 +269,29 @@ impl AuditEntry {
         ending: impl FnOnce(u16) -> ResponseSummary,
     ) {
         let mut state = self.state.lock();
-        if let (Some(before), Some(conversation)) = (&findings.map_before, state.conversation) {
-            for record in &mut state.record.keys {
-                let key = AttributeKey::existing(&record.key);
-                let old = before.get(&record.key);
-                record.old = Some(self.fingerprint(conversation, &key, old));
+        let record = &mut state.record;
+        if let (Some(before), Some(conversation)) = (&findings.map_before, record.conversation) {
+            for KeyRecord { key, old, .. } in &mut record.keys {
+                *old = Some(self.fingerprint(conversation, key, before.get(key.as_str())));
             }
         }
-        for (record, result) in state.record.keys.iter_mut().zip(findings.results) {
-            record.outcome = Some(result);
+        for (key, result) in record.keys.iter_mut().zip(findings.results) {
+            key.outcome = Some(result);
         }
-        (state.record.participant, state.record.purpose) =
-            findings.target.map(|(id, purpose)| (id.to_string(), purpose)).unzip();
-        let before = state.progress;
-        state.progress = WriteProgress::Ended(findings.effect, findings.code);
+        (record.participant, record.purpose) = findings.target.unzip();
+        let ended = WriteProgress::Ended(findings.effect, findings.code);
+        let before = std::mem::replace(&mut state.progress, ended);
         if let WriteProgress::HungUp(status) = before {
             drop(self.record_outcome(&mut state, ending(status)));
         }
     }
 
-    fn record_outcome(
-        &self,
-        state: &mut EntryState,
-        ending: ResponseSummary,
-    ) -> BoxFuture<'static, Result<(), AuditWriteError>> {
+    fn record_outcome(&self, state: &mut EntryState, ending: ResponseSummary) -> RecordedFuture {
         // A key that no use case has handled was not sent.
         let is_started = state.progress != WriteProgress::NotStarted;
-        let untold = if is_started { KeyResult::Unknown } else { KeyResult::NotSent };
+        let unknown = if is_started { KeyResult::Unknown } else { KeyResult::NotSent };
         for key in &mut state.record.keys {
-            key.outcome.get_or_insert(untold);
+            key.outcome.get_or_insert(unknown);
         }
         state.record.ending = Some(ending);
         self.audit.record(&state.record)

@@ -48,11 +48,7 @@ impl AuditScope {
     }
 
     /// Hands the audit entry back with the findings of the write.
-    pub fn complete(self, findings: WriteFindings) {
-        self.hand_back(findings);
-    }
-
-    fn hand_back(&self, findings: WriteFindings) {
+    pub fn complete(&self, findings: WriteFindings) {
         let (context, effect, code) = (&self.0, findings.effect, findings.code);
         if let Some(audit_entry) = context.audit_entry() {
             audit_entry.complete(findings, |status| context.summarise(status, code, effect));
@@ -63,7 +59,7 @@ impl AuditScope {
 impl Drop for AuditScope {
     fn drop(&mut self) {
         if self.0.audit_entry().is_some_and(AuditEntry::is_in_progress) {
-            self.hand_back(WriteFindings {
+            self.complete(WriteFindings {
                 effect: Effect::Unknown,
                 code: Some(ErrorCode::Internal),
                 target: None,

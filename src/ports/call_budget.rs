@@ -25,16 +25,11 @@ impl From<&Client> for BudgetAccount {
     }
 }
 
-/// A request for calls.
 #[derive(Clone, Copy, Debug)]
 pub struct ReservationRequest {
-    /// How many, reserved together.
     pub calls: u32,
-    /// Their priority.
     pub class: PriorityClass,
-    /// After this moment they are of no use.
     pub deadline: Instant,
-    /// The account that pays for them.
     pub account: BudgetAccount,
 }
 
@@ -51,13 +46,9 @@ pub trait CallBudget: Send + Sync {
     fn refusal(&self, account: BudgetAccount, calls: u32) -> Error;
 }
 
-/// The answer to a [`ReservationRequest`].
 pub enum Reservation {
-    /// The calls can be made now.
     Now(CallPermits),
-    /// They can be made later.
     Later {
-        /// The expected time.
         expected: Instant,
         /// Ends when the calls can be made, or with an error at the deadline.
         granted: BoxFuture<'static, Result<CallPermits, Error>>,
@@ -65,7 +56,6 @@ pub enum Reservation {
 }
 
 impl Reservation {
-    /// The expected time of the calls.
     pub fn expected(&self) -> Instant {
         match self {
             Self::Now(_) => Instant::now(),
@@ -85,13 +75,6 @@ impl Reservation {
     }
 }
 
-impl fmt::Debug for Reservation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reservation").field("expected", &self.expected()).finish_non_exhaustive()
-    }
-}
-
-/// Issues permits and takes them back.
 pub trait PermitPool: Send + Sync {
     /// A permit was used: the call has ended.
     fn spent(&self, account: BudgetAccount);
@@ -111,17 +94,14 @@ pub struct CallPermits {
 }
 
 impl CallPermits {
-    /// `calls` permits that `permit_pool` has reserved on `account`.
     pub fn new(permit_pool: Arc<dyn PermitPool>, account: BudgetAccount, calls: u32) -> Self {
         Self { permit_pool, account, calls }
     }
 
-    /// The number of calls left.
     pub fn calls(&self) -> u32 {
         self.calls
     }
 
-    /// Takes one permit out.
     pub fn take(&mut self) -> Option<CallPermit> {
         self.calls = self.calls.checked_sub(1)?;
         Some(CallPermit(Self {

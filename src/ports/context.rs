@@ -1,10 +1,9 @@
 //! The context of one request: its deadline, its client, and what it has used so far.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::attempt_log::AttemptLog;
@@ -17,15 +16,11 @@ use crate::domain::{Client, KeyOutcome, ParticipantSummary, SelectionRule};
 /// The phases that the time of a request is spent in; the entries of `Server-Timing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestPhase {
-    /// Waiting in the write queue.
     Queue,
-    /// Waiting for a token.
     Token,
     /// Reading before the write, or for a read.
     Read,
-    /// The PATCH, with its retries.
     Patch,
-    /// Reading back.
     Verify,
 }
 
@@ -33,7 +28,6 @@ impl RequestPhase {
     /// Every phase, in the order in which a write goes through them.
     pub const ALL: [Self; 5] = [Self::Queue, Self::Token, Self::Read, Self::Patch, Self::Verify];
 
-    /// The metric name in `Server-Timing`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queue => "queue",
@@ -46,7 +40,7 @@ impl RequestPhase {
 }
 
 /// The context of one request: its deadline, its client, and what it has used so far. Cheap to
-/// clone; all clones share their counters.
+/// clone; all clones share their usage.
 #[derive(Clone, Debug)]
 pub struct RequestContext {
     deadline: Instant,
@@ -57,17 +51,22 @@ pub struct RequestContext {
 #[derive(Debug)]
 struct ContextInner {
     client: Arc<Client>,
-    calls: AtomicU32,
-    micros: [AtomicU64; RequestPhase::ALL.len()],
-    /// Something was given up only because of `start_by`.
-    cut_short: AtomicBool,
-    last_attempt_micros: AtomicU64,
-    correlation: Mutex<Option<String>>,
-    /// The participant that was found.
-    participant: Mutex<Option<(ParticipantSummary, SelectionRule)>>,
     span: Option<TraceSpan>,
     attempt_log: Option<AttemptLog>,
     audit_entry: Option<AuditEntry>,
+    usage: Mutex<RequestUsage>,
+}
+
+/// What a request has used and found so far.
+#[derive(Debug, Default)]
+struct RequestUsage {
+    calls: u32,
+    spent: [Duration; RequestPhase::ALL.len()],
+    /// Something was given up only because of `start_by`.
+    was_cut_short: bool,
+    last_attempt: Duration,
+    correlation_id: Option<String>,
+    participant: Option<(ParticipantSummary, SelectionRule)>,
 }
 
 /// What is known of a request when its context is made.
@@ -78,13 +77,9 @@ pub struct ContextParts {
     /// Nothing may be sent from this moment on, if that is before the deadline. Several requests that
     /// share a call set it: the call must not leave after the first of them was refused.
     pub start_by: Option<Instant>,
-    /// The client that the request is made for.
     pub client: Arc<Client>,
-    /// Its place in a trace, if it is part of one.
     pub span: Option<TraceSpan>,
-    /// Whether its attempts are recorded.
     pub has_attempt_log: bool,
-    /// Its audit entry, if one is kept.
     pub audit_entry: Option<AuditEntry>,
 }
 
@@ -108,23 +103,13 @@ impl RequestContext {
         Self::from_parts(ContextParts::new(deadline))
     }
 
-    /// A context made of these parts. They cannot be changed later.
     pub fn from_parts(parts: ContextParts) -> Self {
         let ContextParts { deadline, start_by, client, span, has_attempt_log, audit_entry } = parts;
-        let shared = ContextInner {
-            client,
-            calls: AtomicU32::default(),
-            micros: <[AtomicU64; RequestPhase::ALL.len()]>::default(),
-            cut_short: AtomicBool::default(),
-            last_attempt_micros: AtomicU64::default(),
-            correlation: Mutex::default(),
-            participant: Mutex::default(),
-            span,
-            attempt_log: has_attempt_log.then(AttemptLog::default),
-            audit_entry,
-        };
+        let attempt_log = has_attempt_log.then(AttemptLog::default);
+        let usage = Mutex::default();
+        let shared = Arc::new(ContextInner { client, span, attempt_log, audit_entry, usage });
         let start_by = start_by.map_or(deadline, |start_by| start_by.min(deadline));
-        Self { deadline, start_by, shared: Arc::new(shared) }
+        Self { deadline, start_by, shared }
     }
 
     /// The client that the calls are made for.
@@ -137,7 +122,6 @@ impl RequestContext {
         BudgetAccount::from(&**self.client())
     }
 
-    /// Its audit entry, if one is kept.
     pub fn audit_entry(&self) -> Option<&AuditEntry> {
         self.shared.audit_entry.as_ref()
     }
@@ -145,6 +129,11 @@ impl RequestContext {
     /// Its attempts so far, where they are recorded.
     pub fn attempt_log(&self) -> Option<&AttemptLog> {
         self.shared.attempt_log.as_ref()
+    }
+
+    /// Its place in a trace, if it is part of one.
+    pub fn span(&self) -> Option<&TraceSpan> {
+        self.shared.span.as_ref()
     }
 
     /// Records the keys that the request is about.
@@ -180,7 +169,6 @@ impl RequestContext {
         self.deadline
     }
 
-    /// The time left until the deadline.
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
@@ -193,30 +181,27 @@ impl RequestContext {
     /// The same context, in which nothing may be sent from `start_by` on.
     #[must_use]
     pub fn starting_by(&self, start_by: Instant) -> Self {
-        let mut context = self.clone();
-        context.start_by = self.start_by.min(start_by);
-        context
+        Self { start_by: self.start_by.min(start_by), ..self.clone() }
     }
 
-    /// The time left until `start_by`.
     pub fn time_to_start(&self) -> Duration {
         self.start_by.saturating_duration_since(Instant::now())
     }
 
     /// Adds the usage of another context whose calls were made for this request too.
     pub fn add_usage_of(&self, other: &Self) {
-        self.shared.calls.fetch_add(other.calls(), Ordering::Relaxed);
-        for phase in [RequestPhase::Token, RequestPhase::Patch] {
-            self.spend(phase, other.spent(phase));
-        }
-        self.shared
-            .last_attempt_micros
-            .store(other.shared.last_attempt_micros.load(Ordering::Relaxed), Ordering::Relaxed);
-        if let Some(id) = other.correlation_id() {
-            self.set_correlation_id(&id);
-        }
         if let (Some(attempt_log), Some(others)) = (self.attempt_log(), other.attempt_log()) {
             attempt_log.add(others.snapshot().attempts);
+        }
+        let (calls, last_attempt) = (other.calls(), other.last_attempt());
+        let phases = [RequestPhase::Token, RequestPhase::Patch].map(|one| (one, other.spent(one)));
+        let correlation_id = other.correlation_id();
+        let mut usage = self.usage();
+        usage.calls += calls;
+        usage.last_attempt = last_attempt;
+        usage.correlation_id = correlation_id.or(usage.correlation_id.take());
+        for (phase, time) in phases {
+            usage.spent[phase as usize] += time;
         }
     }
 
@@ -224,71 +209,64 @@ impl RequestContext {
     /// it. Has an effect only where several requests share.
     pub fn mark_cut_short(&self) {
         if self.start_by < self.deadline {
-            self.shared.cut_short.store(true, Ordering::Relaxed);
+            self.usage().was_cut_short = true;
         }
     }
 
     /// Whether something was given up because of the earliest deadline among the sharing requests.
     pub fn was_cut_short(&self) -> bool {
-        self.shared.cut_short.load(Ordering::Relaxed)
+        self.usage().was_cut_short
     }
 
     /// Counts one call to the platform API (not the token endpoint).
     pub fn count_call(&self) {
-        self.shared.calls.fetch_add(1, Ordering::Relaxed);
+        self.usage().calls += 1;
     }
 
     /// Calls to the platform API so far.
     pub fn calls(&self) -> u32 {
-        self.shared.calls.load(Ordering::Relaxed)
+        self.usage().calls
     }
 
-    /// Adds to the time spent in a phase.
     pub fn spend(&self, phase: RequestPhase, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.shared.micros[phase as usize].fetch_add(micros, Ordering::Relaxed);
+        self.usage().spent[phase as usize] += time;
     }
 
     /// Time spent in a phase so far.
     pub fn spent(&self, phase: RequestPhase) -> Duration {
-        Duration::from_micros(self.shared.micros[phase as usize].load(Ordering::Relaxed))
+        self.usage().spent[phase as usize]
     }
 
     /// Records how long the last exchange with upstream took, without the waits around it.
     pub fn set_last_attempt(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.shared.last_attempt_micros.store(micros, Ordering::Relaxed);
+        self.usage().last_attempt = took;
     }
 
-    /// How long the last exchange with upstream took.
     pub fn last_attempt(&self) -> Duration {
-        Duration::from_micros(self.shared.last_attempt_micros.load(Ordering::Relaxed))
+        self.usage().last_attempt
     }
 
     /// Records Genesys' correlation id of the last call; their support asks for it.
     pub fn set_correlation_id(&self, id: &str) {
         let id = id.chars().take(MAX_CORRELATION_ID_BYTES).collect();
-        *self.shared.correlation.lock() = Some(id);
+        self.usage().correlation_id = Some(id);
     }
 
-    /// Genesys' correlation id of the last call that had one.
     pub fn correlation_id(&self) -> Option<String> {
-        self.shared.correlation.lock().clone()
+        self.usage().correlation_id.clone()
     }
 
     /// Records the participant that was found, so that errors can name it. It must be one that the
     /// client may see.
     pub fn note_participant(&self, participant: ParticipantSummary, by: SelectionRule) {
-        *self.shared.participant.lock() = Some((participant, by));
+        self.usage().participant = Some((participant, by));
     }
 
-    /// The participant that was found.
     pub fn participant(&self) -> Option<(ParticipantSummary, SelectionRule)> {
-        self.shared.participant.lock().clone()
+        self.usage().participant.clone()
     }
 
-    /// Its place in a trace, if it is part of one.
-    pub fn span(&self) -> Option<&TraceSpan> {
-        self.shared.span.as_ref()
+    fn usage(&self) -> MutexGuard<'_, RequestUsage> {
+        self.shared.usage.lock()
     }
 }

@@ -14,7 +14,6 @@ use super::metrics::{AttemptOutcome, PlatformOperation};
 /// Correlation ids are UUIDs; longer ones are cut, since they go into logs and answers.
 pub(super) const MAX_CORRELATION_ID_BYTES: usize = 64;
 
-/// The flag that says that the trace is sampled.
 const SAMPLED: u8 = 1;
 
 /// Receives exchanges with upstream that have ended. Never blocks.
@@ -31,13 +30,11 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// A new trace with its first span.
     pub fn begin(sampled: bool) -> Self {
         let trace = u128::from(fastrand::u64(1..)) << 64 | u128::from(fastrand::u64(..));
         Self { trace, span: fastrand::u64(1..), flags: u8::from(sampled) }
     }
 
-    /// Another span of the same trace.
     #[must_use]
     pub fn next(self) -> Self {
         Self { span: fastrand::u64(1..), ..self }
@@ -65,7 +62,6 @@ impl TraceContext {
     }
 }
 
-/// As a `traceparent`.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
@@ -116,14 +112,12 @@ impl TraceSpan {
 #[derive(Debug)]
 pub struct UpstreamAttempt {
     pub operation: PlatformOperation,
-    /// When it was sent.
     pub start: Instant,
     /// The span of the request that it was first made for.
     pub span: Option<TraceSpan>,
     end: OnceLock<AttemptEnd>,
 }
 
-/// How an attempt ended.
 #[derive(Clone, Debug)]
 pub struct AttemptEnd {
     pub took: Duration,
@@ -132,7 +126,6 @@ pub struct AttemptEnd {
 }
 
 impl UpstreamAttempt {
-    /// An attempt that is sent now.
     pub(super) fn begin(operation: PlatformOperation, span: Option<TraceSpan>) -> Self {
         Self { operation, start: Instant::now(), span, end: OnceLock::new() }
     }
@@ -151,7 +144,6 @@ impl UpstreamAttempt {
         }
     }
 
-    /// How it ended; `None` while it is in flight.
     pub fn ended(&self) -> Option<&AttemptEnd> {
         self.end.get()
     }

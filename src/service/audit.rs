@@ -32,7 +32,7 @@ pub fn log(
     settings: &AuditConfig,
     credentials: &OauthCredentials,
     output: Option<Box<dyn LineOutput>>,
-    recorder: &Arc<dyn MetricsRecorder>,
+    recorder: &Arc<MetricsRecorder>,
 ) -> Option<AuditLog> {
     let secret = settings.key.as_ref().unwrap_or(&credentials.client_secret);
     let key = FingerprintKey::derive(secret.expose_secret());

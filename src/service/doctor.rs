@@ -31,8 +31,7 @@ use crate::error::Error;
 use crate::genesys::{HttpTransport, JitterSource, is_platform_error};
 use crate::http::paths;
 use crate::ports::{
-    ConversationsPort as _, MetricsRecorder, PriorityClass, RequestContext, UpstreamQuery,
-    UpstreamRead,
+    ConversationsPort as _, PriorityClass, RequestContext, UpstreamQuery, UpstreamRead,
 };
 use crate::telemetry::ServiceMetrics;
 
@@ -72,7 +71,7 @@ pub async fn doctor(
     let named = call.and_then(|call| call.participant).map(str::parse).transpose();
     let selector = named.context("--participant")?;
     let (jitter, stop) = (JitterSource::random(), CancellationToken::new());
-    let recorder: Arc<dyn MetricsRecorder> = Arc::new(ServiceMetrics::new(paths::ALL));
+    let recorder = Arc::clone(ServiceMetrics::new(paths::ALL).recorder());
     let _ends = stop.clone().drop_guard();
     let parts = UpstreamParts { transport: transport.clone(), jitter, recorder, stop };
     let upstream = UpstreamSide::connect(config, credentials, None, parts);

@@ -10,19 +10,22 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::connection::ConnectionHandler;
 pub use self::connection_state::ConnectionLimits;
-use crate::http::{AddressLimiter, PeerInfo};
+use crate::http::{AddressLimiter, AddressSlot, PeerInfo};
 use crate::shutdown::ShutdownSignal;
 use crate::telemetry::CloseReason;
 
 /// Time for the last responses to reach their clients after a drain.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Where slots are scarce, an address gets at most one of so many free ones.
+const FREE_PER_ADDRESS: usize = 8;
 
 /// Delay after a failed accept; by then, other connections may have closed.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -31,7 +34,8 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 pub struct HttpServer {
     handler: Arc<ConnectionHandler>,
     slots: Arc<Semaphore>,
-    /// A proxy has connections of many clients, so this does not apply to trusted ones.
+    /// The number of slots.
+    connections: usize,
     addresses: AddressLimiter,
     shutdown: ShutdownSignal,
     tasks: TaskTracker,
@@ -44,9 +48,10 @@ pub struct HttpServer {
 impl HttpServer {
     /// A server for `handler`, with fewer connections if the limit on open files requires it.
     pub fn new(handler: ConnectionHandler, shutdown: ShutdownSignal) -> Self {
-        let slots = Semaphore::new(connections_that_fit(handler.limits.connections));
+        let connections = connections_that_fit(handler.limits.connections);
         Self {
-            slots: Arc::new(slots),
+            slots: Arc::new(Semaphore::new(connections)),
+            connections,
             addresses: AddressLimiter::new(handler.limits.per_address),
             handler: Arc::new(handler),
             shutdown,
@@ -114,13 +119,21 @@ impl HttpServer {
         });
     }
 
-    /// A slot for a new connection, which is closed at once if a limit is reached. The limit per address
-    /// prevents that one client takes all slots.
-    fn slot(&self, address: IpAddr) -> Option<impl Send + 'static> {
-        let all = Arc::clone(&self.slots).try_acquire_owned().ok()?;
-        let is_proxy = self.handler.is_proxy(address);
-        let of_address = if is_proxy { None } else { Some(self.addresses.slot(address)?) };
-        Some((all, of_address))
+    /// A slot for a new connection, which is closed at once over a limit. The limit per address prevents that
+    /// one client takes all slots. Once half of them are in use, it shrinks with those that are free, so that
+    /// a few dozen addresses together cannot take all slots either.
+    fn slot(&self, address: IpAddr) -> Option<(OwnedSemaphorePermit, AddressSlot)> {
+        let (free, per_address) = (self.slots.available_permits(), self.handler.limits.per_address);
+        let most = if self.handler.is_proxy(address) {
+            // A proxy has connections of many clients, so only the total limits it.
+            usize::MAX
+        } else if free > self.connections.saturating_sub(free) {
+            per_address
+        } else {
+            per_address.min(free.div_ceil(FREE_PER_ADDRESS))
+        };
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        Some((slot, self.addresses.slot(address, most)?))
     }
 }
 
@@ -148,4 +161,66 @@ fn connections_that_fit(wanted: usize) -> usize {
         );
     }
     fit.min(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+
+    use super::*;
+    use crate::http::paths;
+    use crate::telemetry::ServiceMetrics;
+
+    fn server(connections: usize, per_address: usize) -> HttpServer {
+        let second = Duration::from_secs(1);
+        let limits = ConnectionLimits {
+            connections,
+            per_address,
+            header_bytes: 8192,
+            header_timeout: second,
+            idle_timeout: second,
+            handshake_timeout: second,
+            answer_timeout: second,
+        };
+        let handler = ConnectionHandler {
+            router: Router::new(),
+            tls: None,
+            trusted_proxies: ["10.0.0.0/8".parse().expect("a network")].into(),
+            limits,
+            metrics: ServiceMetrics::new(paths::ALL),
+        };
+        HttpServer::new(handler, ShutdownSignal::default())
+    }
+
+    #[test]
+    fn an_address_gets_its_slots_back() {
+        let server = server(10, 2);
+        let from = |text: &str| server.slot(text.parse().expect("an address"));
+        let first = from("192.0.2.1").expect("a slot");
+        let _second = from("192.0.2.1").expect("a slot");
+        assert!(from("192.0.2.1").is_none());
+        assert!(from("192.0.2.2").is_some(), "another address has its own slots");
+        drop(first);
+        assert!(from("192.0.2.1").is_some());
+    }
+
+    #[test]
+    fn many_addresses_leave_slots_for_another_one() {
+        let server = server(400, 40);
+        let held: Vec<_> = (0..20)
+            .flat_map(|address| [IpAddr::from([192, 0, 2, address]); 40])
+            .filter_map(|address| server.slot(address))
+            .collect();
+        assert!(held.len() > 300, "{} are in use", held.len());
+        assert!(server.slot("198.51.100.1".parse().expect("an address")).is_some());
+    }
+
+    #[test]
+    fn only_the_total_limits_a_proxy() {
+        let server = server(3, 1);
+        let held: Vec<_> =
+            (0..4).filter_map(|_| server.slot(IpAddr::from([10, 0, 0, 1]))).collect();
+        assert_eq!(held.len(), 3);
+        assert!(server.slot("192.0.2.1".parse().expect("an address")).is_none());
+    }
 }

@@ -23,7 +23,7 @@ use crate::ports::store::SharedToken;
 pub struct UpstreamParts {
     pub transport: HttpTransport,
     pub jitter: JitterSource,
-    pub recorder: Arc<dyn MetricsRecorder>,
+    pub recorder: Arc<MetricsRecorder>,
     pub stop: CancellationToken,
 }
 

@@ -1,15 +1,10 @@
 //! The access log: one event per request with target `access` and level INFO. Requests of probes and
 //! scrapers have level DEBUG. Lines contain no path or query, because these may contain keys.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use tracing::Level;
-use tracing::field::{Field, Visit};
-use tracing_subscriber::field::{RecordFields, VisitOutput as _};
-use tracing_subscriber::fmt::FormatFields;
-use tracing_subscriber::fmt::format::{DefaultVisitor, Writer};
 
 use crate::domain::ConversationId;
 use crate::error::{Effect, ErrorCode};
@@ -17,7 +12,6 @@ use crate::error::{Effect, ErrorCode};
 /// Target of the lines, to be used in filters.
 const TARGET: &str = "access";
 
-/// The fields of one access line.
 #[derive(Clone, Debug)]
 pub struct AccessRecord<'a> {
     /// A probe or scraper sent it, and it succeeded: frequent, and interesting only if it fails.
@@ -30,11 +24,9 @@ pub struct AccessRecord<'a> {
     /// Time from the arrival of the request head to the answer.
     pub took: Duration,
     pub request_id: &'a str,
-    /// The client, if the request is authenticated.
     pub client: Option<&'a str>,
     /// The peer of the connection, or the client of a trusted proxy.
     pub client_address: Option<IpAddr>,
-    /// The conversation, if the path names one.
     pub conversation: Option<ConversationId>,
     pub upstream_calls: u32,
     /// Whether the request changed anything upstream; `None` outside the API.
@@ -42,7 +34,6 @@ pub struct AccessRecord<'a> {
     /// The correlation id of Genesys Cloud for the last call.
     pub correlation_id: Option<&'a str>,
     pub trace_id: Option<u128>,
-    /// Code of the problem in the answer.
     pub code: Option<ErrorCode>,
 }
 
@@ -70,7 +61,6 @@ macro_rules! log_at {
 }
 
 impl AccessRecord<'_> {
-    /// Writes the line of the request.
     pub fn log(&self) {
         if self.is_probe {
             log_at!(Level::DEBUG, self);
@@ -83,43 +73,6 @@ impl AccessRecord<'_> {
 /// A duration in milliseconds, rounded to whole microseconds.
 pub fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// Formats the fields of text lines. Numbers have no needless `.0`. Words have no quotes; any other text is quoted,
-/// so it cannot forge a log line.
-pub(super) struct TextFields;
-
-impl<'w> FormatFields<'w> for TextFields {
-    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
-        let mut visitor = TextVisitor(DefaultVisitor::new(writer, true));
-        fields.record(&mut visitor);
-        visitor.0.finish()
-    }
-}
-
-struct TextVisitor<'w>(DefaultVisitor<'w>);
-
-impl Visit for TextVisitor<'_> {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.record_debug(field, &format_args!("{value}"));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let is_word = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
-        if field.name() == "message" || value.is_empty() || !value.bytes().all(is_word) {
-            self.0.record_str(field, value);
-        } else {
-            self.0.record_debug(field, &format_args!("{value}"));
-        }
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.0.record_error(field, value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.record_debug(field, value);
-    }
 }
 
 #[cfg(test)]
@@ -189,7 +142,7 @@ mod tests {
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(
             text.contains(
-                " duration_ms=12.345 request.id=req-1 client=crm client.address=192.0.2.7 "
+                " duration_ms=12.345 request.id=\"req-1\" client=\"crm\" client.address=192.0.2.7 "
             ),
             "{text}"
         );

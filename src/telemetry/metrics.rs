@@ -6,28 +6,21 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::access_log::AccessRecord;
-use super::clients::ClientMetrics;
-use super::connections::{CloseReason, ConnectionMetrics};
 use super::log_output::LogLosses;
-use super::metric_types::{Durations, LabelledCounter, MetricRegistry, clamp_to_gauge};
 use super::process;
-use super::upstream::{BudgetMetrics, UpstreamMetrics};
-use super::writes::WriteMetrics;
-use crate::clock;
-use crate::domain::{Client, KeyOutcome};
-use crate::ports::store::JournalSummary;
-use crate::ports::{AttemptOutcome, BudgetAccount, MetricsRecorder, PlatformOperation};
+use crate::domain::Client;
+use crate::ports::{
+    DurationHistogram, LabelValue, MetricFamily, MetricRegistry, MetricsRecorder, OptionalGauge,
+    gauge_value,
+};
 
 const PREFIX: &str = "attribute_gateway";
 
@@ -39,38 +32,115 @@ const OTHER: &str = "other";
 /// Label of a request that matched no route. Clients can invent paths.
 const UNMATCHED: &str = "unmatched";
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    HandshakeTimeout,
+    /// The TLS handshake failed, for example because of an invalid certificate.
+    HandshakeFailed,
+    HeaderTimeout,
+    /// No further request arrived in time.
+    IdleTimeout,
+    /// The client did not read the answer in time.
+    AnswerTimeout,
+    Refused,
+    Shutdown,
+}
+
+impl CloseReason {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::HandshakeTimeout => "handshakeTimeout",
+            Self::HandshakeFailed => "handshakeFailed",
+            Self::HeaderTimeout => "headerTimeout",
+            Self::IdleTimeout => "idleTimeout",
+            Self::AnswerTimeout => "answerTimeout",
+            Self::Refused => "refused",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
 /// All metrics of one service. Cheap to clone.
 #[derive(Clone)]
 pub struct ServiceMetrics(Arc<MetricsInner>);
-
-/// Method, route and status of a request.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    route: &'static str,
-    status: u16,
-}
 
 struct MetricsInner {
     registry: Registry,
     /// The `process_*` metrics, which have no prefix.
     process: Registry,
     routes: &'static [&'static str],
-    requests: Family<RequestLabels, Counter>,
-    request_seconds: Durations<[(&'static str, &'static str); 2]>,
-    upstream: UpstreamMetrics,
-    budget: BudgetMetrics,
-    clients: ClientMetrics,
-    connections: ConnectionMetrics,
-    writes: WriteMetrics,
-    audit_records: Counter,
-    audit_lost: Counter,
+    recorder: Arc<MetricsRecorder>,
+    requests: MetricFamily<3, Counter>,
+    request_seconds: MetricFamily<2, DurationHistogram>,
+    /// The label is the configured name of the client, so requests cannot create labels.
+    client_requests: MetricFamily<2, Counter>,
+    connections: Gauge,
+    live_viewers: Gauge,
+    connections_ended: MetricFamily<1, Counter>,
+    tls_reloads: MetricFamily<1, Counter>,
+    certificate_expiry: OptionalGauge,
     clients_file_rejected: Gauge,
     ready: Gauge,
+    credentials_refused: Gauge,
+    store_up: OptionalGauge,
+    budget_degraded: OptionalGauge,
+    budget_credits: OptionalGauge,
+    replicas_seen: OptionalGauge,
     log_lines_lost: Counter,
     log: LogLosses,
     /// Updates metrics that change with time alone.
     refresh: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl MetricsInner {
+    #[expect(clippy::too_many_lines, reason = "one metric after the other")]
+    fn new(routes: &'static [&'static str], log: LogLosses) -> Self {
+        let mut to = MetricRegistry(Registry::with_prefix(PREFIX));
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        to.0.register("build", "Version of the gateway", version);
+        let route = ["method", "route"];
+        let duration = "http_request_duration_seconds";
+        let expiry = "tls_certificate_expiry_timestamp_seconds";
+        let (clients, rejected) =
+            ("Requests answered, by client", "1 while auth.clients_file is invalid");
+        let (closed, reloads) =
+            ("Connections closed or refused, by reason", "Reloads of TLS files");
+        Self {
+            recorder: Arc::new(MetricsRecorder::new(&mut to)),
+            requests: to.family(
+                ["method", "route", "status"],
+                "http_requests",
+                "Requests answered",
+            ),
+            request_seconds: to.family(route, duration, "Time from the request head to the answer"),
+            client_requests: to.family(["client", "status"], "client_requests", clients),
+            connections: to.metric("connections", "Open client connections"),
+            live_viewers: to.metric("live_viewers", "Viewers of the live view"),
+            connections_ended: to.family(["reason"], "connections_ended", closed),
+            // From 0 on: an alert would not notice a counter that begins with 1.
+            tls_reloads: to
+                .family(["outcome"], "tls_reloads", reloads)
+                .starting_with(["taken", "refused"]),
+            certificate_expiry: to.family([], expiry, "Expiry of the gateway's certificate"),
+            clients_file_rejected: to.metric("clients_file_rejected", rejected),
+            ready: to.metric("ready", "1 while /readyz answers 200"),
+            credentials_refused: to.metric("credentials_refused", "1 while the login host refuses"),
+            store_up: to.family([], "store_up", "1 while the shared store answers"),
+            budget_degraded: to.family([], "call_budget_degraded", "1 without the shared store"),
+            budget_credits: to.family(
+                [],
+                "call_budget_credits",
+                "Calls of this replica in a window",
+            ),
+            replicas_seen: to.family([], "replicas_seen", "Replicas that share the call budget"),
+            log_lines_lost: to.metric("log_lines_lost", "Log lines that could not be written"),
+            log,
+            routes,
+            refresh: OnceLock::new(),
+            registry: to.0,
+            process: process::registry(),
+        }
+    }
 }
 
 impl ServiceMetrics {
@@ -81,77 +151,52 @@ impl ServiceMetrics {
 
     /// The same, with the lines that a log has lost.
     pub fn with_log(routes: &'static [&'static str], log: LogLosses) -> Self {
-        let mut to = MetricRegistry(Registry::with_prefix(PREFIX));
-        let seconds = "Time from the request head to the answer";
-        let rejected =
-            "1 while auth.clients_file is invalid and the previous clients stay in force, else 0";
-        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        to.0.register("build", "Version of the gateway", version);
-        Self(Arc::new(MetricsInner {
-            requests: to.add("http_requests", "Requests answered", Family::default()),
-            request_seconds: to.durations("http_request_duration_seconds", seconds),
-            upstream: UpstreamMetrics::new(&mut to),
-            budget: BudgetMetrics::new(&mut to),
-            clients: ClientMetrics::new(&mut to),
-            connections: ConnectionMetrics::new(&mut to),
-            writes: WriteMetrics::new(&mut to),
-            audit_records: to.counter("audit_records", "Audit records written"),
-            audit_lost: to.counter("audit_lost", "Audit records that could not be written"),
-            clients_file_rejected: to.gauge("clients_file_rejected", rejected),
-            ready: to.gauge("ready", "1 while /readyz answers 200, else 0"),
-            log_lines_lost: to.counter("log_lines_lost", "Log lines that could not be written"),
-            log,
-            routes,
-            refresh: OnceLock::new(),
-            registry: to.0,
-            process: process::registry(),
-        }))
+        Self(Arc::new(MetricsInner::new(routes, log)))
     }
 
-    /// Counts an answered request.
+    pub fn recorder(&self) -> &Arc<MetricsRecorder> {
+        &self.0.recorder
+    }
+
     pub fn http(&self, request: &AccessRecord<'_>) {
-        let status = request.status;
+        let status = LabelValue::Status(request.status);
         let known = |all: &[&'static str], given| all.iter().copied().find(|at| *at == given);
         let method = known(&METHODS, request.method).unwrap_or(OTHER);
         let route = request.route.and_then(|route| known(self.0.routes, route));
         let route = route.unwrap_or(UNMATCHED);
-        self.0.requests.get_or_create(&RequestLabels { method, route, status }).inc();
-        let seconds = self.0.request_seconds.get_or_create(&[("method", method), ("route", route)]);
-        seconds.observe(request.took.as_secs_f64());
+        self.0.request_seconds.with(&[method.into(), route.into()]).observe(request.took);
         if let Some(client) = request.client {
-            self.0.clients.answered(client, status);
+            self.0.client_requests.with(&[LabelValue::Word(client.into()), status.clone()]).inc();
         }
+        self.0.requests.with(&[method.into(), route.into(), status]).inc();
     }
 
     /// Sets the clients that have metrics of their own.
     pub fn know_clients(&self, clients: &[Arc<Client>]) {
-        self.0.clients.set_clients(clients.iter().map(|client| &**client));
+        self.0.recorder.budget.set_clients(clients.iter().map(|client| &**client));
     }
 
-    /// Sets the number of viewers of the live view.
     pub fn live_viewers(&self, count: usize) {
-        self.0.connections.live_viewers.set(clamp_to_gauge(count));
+        self.0.live_viewers.set(gauge_value(count));
     }
 
     /// Changes the number of open connections.
     pub fn connections(&self, change: i64) {
-        self.0.connections.open.inc_by(change);
+        self.0.connections.inc_by(change);
     }
 
-    /// Counts a connection that the gateway closed.
     pub fn connection_ended(&self, ended: CloseReason) {
-        self.0.connections.ended.get_or_create(&[("reason", ended.as_str())]).inc();
+        self.0.connections_ended.with(&[ended.as_str().into()]).inc();
     }
 
-    /// Counts a reload of changed TLS files, which were accepted or refused.
     pub fn tls_reloaded(&self, accepted: bool) {
         let outcome = if accepted { "taken" } else { "refused" };
-        self.0.connections.reloads.get_or_create(&[("outcome", outcome)]).inc();
+        self.0.tls_reloads.with(&[outcome.into()]).inc();
     }
 
     /// Sets the expiry of the gateway's certificate, in seconds since 1970.
     pub fn certificate_expires(&self, at: i64) {
-        self.0.connections.certificate_expiry.set(at);
+        self.0.certificate_expiry.with(&[]).set(at);
     }
 
     /// Calls `refresh` before each scrape, for metrics that change with time alone. `refresh` must not
@@ -163,26 +208,24 @@ impl ServiceMetrics {
     /// Sets whether the service is ready, and whether the login host refuses its credentials.
     pub fn readiness(&self, ready: bool, credentials_refused: bool) {
         self.0.ready.set(ready.into());
-        self.0.budget.credentials_refused.set(credentials_refused.into());
+        self.0.credentials_refused.set(credentials_refused.into());
     }
 
-    /// Sets the state of the budget that replicas share.
     pub fn shared_budget(&self, store_up: bool, degraded: bool, credits: u64, replicas: u32) {
-        let shared = &self.0.budget.shared;
-        shared.up.get_or_create(&[]).set(store_up.into());
-        shared.degraded.get_or_create(&[]).set(degraded.into());
-        shared.credits.get_or_create(&[]).set(i64::try_from(credits).unwrap_or(i64::MAX));
-        shared.replicas.get_or_create(&[]).set(replicas.into());
+        self.0.store_up.with(&[]).set(store_up.into());
+        self.0.budget_degraded.with(&[]).set(degraded.into());
+        self.0.budget_credits.with(&[]).set(gauge_value(credits));
+        self.0.replicas_seen.with(&[]).set(replicas.into());
     }
 
-    /// Sets whether the clients file is invalid.
     pub fn clients_file_rejected(&self, rejected: bool) {
         self.0.clients_file_rejected.set(rejected.into());
     }
 
     /// The writes in the queue, and all writes in progress.
     pub fn writes(&self) -> (i64, i64) {
-        (self.0.writes.waiting.get(), self.0.writes.in_flight.get())
+        let writes = &self.0.recorder.writes;
+        (writes.waiting.get(), writes.in_flight.get())
     }
 
     /// All metrics in the text format of Prometheus.
@@ -199,127 +242,13 @@ impl ServiceMetrics {
     }
 }
 
-impl MetricsRecorder for ServiceMetrics {
-    fn attempt(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration) {
-        self.0.upstream.attempts.observe(operation, answer, took);
-    }
-
-    fn call(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration) {
-        self.0.upstream.calls.observe(operation, answer, took);
-    }
-
-    fn retry(&self, operation: PlatformOperation) {
-        count(&self.0.upstream.retries, operation);
-    }
-
-    fn retry_refused(&self, operation: PlatformOperation) {
-        count(&self.0.upstream.retries_refused, operation);
-    }
-
-    fn throttled(&self, operation: PlatformOperation, limit: &'static str) {
-        let labels = [("operation", operation.as_str()), ("limit", limit)];
-        self.0.upstream.throttled.get_or_create(&labels).inc();
-    }
-
-    fn rate_refused(&self) {
-        self.0.budget.refused.inc();
-    }
-
-    fn paid(&self, account: BudgetAccount) {
-        self.0.clients.called(account);
-    }
-
-    fn rate_window(&self, available: u64, limit: u64, throttled: bool) {
-        let clamped = |calls| i64::try_from(calls).unwrap_or(i64::MAX);
-        self.0.budget.available_calls.set(clamped(available));
-        self.0.budget.limit_calls.set(clamped(limit));
-        self.0.budget.throttle_active.set(throttled.into());
-    }
-
-    fn refused_by_throttle(&self, upstream: &'static str) {
-        self.0.upstream.refused_by_throttle.get_or_create(&[("upstream", upstream)]).inc();
-    }
-
-    fn token_fetched(&self, lifetime: Duration) {
-        let now = clock::now().unix_timestamp();
-        let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
-        self.0.budget.token_success.set(now);
-        self.0.budget.token_expiry.set(now.saturating_add(lifetime));
-    }
-
-    fn token_failed(&self) {
-        self.0.budget.token_failure.set(clock::now().unix_timestamp());
-    }
-
-    fn outcome(&self, outcome: KeyOutcome) {
-        self.0.writes.outcomes.get_or_create(&[("outcome", outcome.as_str())]).inc();
-    }
-
-    fn visibility_lag(&self, lag: Duration) {
-        self.0.writes.visibility_lag.observe(lag.as_secs_f64());
-    }
-
-    fn read_backs(&self, reads: u32) {
-        self.0.writes.read_backs.observe(f64::from(reads));
-    }
-
-    fn keys_lost(&self, keys: usize) {
-        self.0.writes.keys_lost.inc_by(keys as u64);
-    }
-
-    fn writes_waiting(&self, change: i64) {
-        self.0.writes.waiting.inc_by(change);
-    }
-
-    fn waited(&self, time: Duration) {
-        self.0.writes.wait_seconds.observe(time.as_secs_f64());
-    }
-
-    fn batch(&self, writes: usize) {
-        self.0.writes.batch.observe(f64::from(u32::try_from(writes).unwrap_or(u32::MAX)));
-    }
-
-    fn write_calls(&self, calls: u32) {
-        self.0.writes.calls.observe(f64::from(calls));
-    }
-
-    fn remembered(&self, conversations: usize, bytes: usize) {
-        self.0.writes.cached_conversations.set(clamp_to_gauge(conversations));
-        self.0.writes.cache_bytes.set(clamp_to_gauge(bytes));
-    }
-
-    fn writes_in_flight(&self, count: usize) {
-        self.0.writes.in_flight.set(clamp_to_gauge(count));
-    }
-
-    fn participants_held(&self, count: usize) {
-        self.0.writes.pending_participants.set(clamp_to_gauge(count));
-    }
-
-    fn operations(&self, summary: &JournalSummary, oldest: Duration) {
-        let writes = &self.0.writes;
-        writes.operations.set(i64::try_from(summary.unfinished).unwrap_or(i64::MAX));
-        writes.oldest_operation.set(oldest.as_secs_f64());
-        writes.journal_sync.set(summary.last_sync.as_secs_f64());
-    }
-
-    fn operation_ended(&self, state: &'static str) {
-        self.0.writes.operations_ended.get_or_create(&[("state", state)]).inc();
-    }
-
-    fn audited(&self, written: bool) {
-        let counter = if written { &self.0.audit_records } else { &self.0.audit_lost };
-        counter.inc();
-    }
-}
-
-fn count(counter: &LabelledCounter, operation: PlatformOperation) {
-    counter.get_or_create(&[("operation", operation.as_str())]).inc();
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::domain::KeyOutcome;
+    use crate::ports::{AttemptOutcome, BudgetAccount, PlatformOperation};
 
     const ROUTES: &[&str] = &["/a", "/b/{id}"];
 
@@ -329,32 +258,32 @@ mod tests {
 
     fn report_one_of_each(metrics: &ServiceMetrics) {
         let took = Duration::from_millis(30);
-        metrics.attempt(PlatformOperation::Read, AttemptOutcome::Status(200), took);
-        metrics.attempt(PlatformOperation::Patch, AttemptOutcome::Status(418), took);
-        metrics.call(PlatformOperation::Token, AttemptOutcome::Timeout, took);
-        metrics.retry(PlatformOperation::Patch);
-        metrics.retry_refused(PlatformOperation::Patch);
-        metrics.throttled(PlatformOperation::Read, "other");
+        let MetricsRecorder { upstream, budget, writes, .. } = &**metrics.recorder();
+        let (read, patch) = (PlatformOperation::Read, PlatformOperation::Patch);
+        upstream.attempts.observe(read, AttemptOutcome::Status(200), took);
+        upstream.attempts.observe(patch, AttemptOutcome::Status(418), took);
+        upstream.calls.observe(PlatformOperation::Token, AttemptOutcome::Timeout, took);
+        upstream.retries.with(&[patch.into()]).inc();
+        upstream.retries_refused.with(&[patch.into()]).inc();
+        upstream.throttled.with(&[read.into(), "other".into()]).inc();
+        upstream.refused_by_throttle.with(&["conversations".into()]).inc();
         metrics.readiness(true, false);
-        metrics.rate_refused();
-        metrics.rate_window(u64::MAX, 300, true);
-        metrics.refused_by_throttle("conversations");
-        metrics.token_failed();
-        metrics.outcome(KeyOutcome::Verified);
-        metrics.visibility_lag(took);
-        metrics.read_backs(2);
-        metrics.keys_lost(3);
+        budget.refused.inc();
+        budget.set_window(u64::MAX, 300, true);
+        budget.token_failed(crate::clock::now());
+        writes.outcomes.with(&[KeyOutcome::Verified.as_str().into()]).inc();
+        writes.visibility_lag.observe(took);
+        writes.read_backs.observe(2.0);
+        writes.keys_lost.inc_by(3);
+        writes.set_pending(7, 9);
         metrics.clients_file_rejected(true);
-        metrics.writes_in_flight(7);
-        metrics.participants_held(9);
         metrics.connections(3);
         metrics.connection_ended(CloseReason::Refused);
-        metrics.audited(true);
-        metrics.audited(true);
-        metrics.audited(false);
+        metrics.recorder().audit_records.inc_by(2);
+        metrics.recorder().audit_lost.inc();
         metrics.tls_reloaded(false);
         metrics.certificate_expires(5);
-        metrics.operation_ended("done");
+        writes.operations_ended.with(&["done".into()]).inc();
         metrics.shared_budget(true, false, 3, 2);
     }
 
@@ -406,8 +335,9 @@ mod tests {
         report_one_of_each(&metrics);
         let client = Client::anonymous();
         metrics.know_clients(&[Arc::clone(&client)]);
-        metrics.paid(BudgetAccount::from(&*client));
-        metrics.token_fetched(Duration::from_secs(1));
+        let budget = &metrics.recorder().budget;
+        budget.paid(BudgetAccount::from(&*client));
+        budget.token_fetched(crate::clock::now(), Duration::from_secs(1));
         metrics.http(&AccessRecord::example());
         let text = text(&metrics);
         let page = include_str!("../../docs/operations.md");
@@ -462,7 +392,7 @@ mod tests {
     #[test]
     fn two_services_in_a_process_count_apart() {
         let (one, two) = (ServiceMetrics::new(ROUTES), ServiceMetrics::new(ROUTES));
-        one.keys_lost(1);
+        one.recorder().writes.keys_lost.inc();
         assert!(
             text(&one).contains("keys_lost_total 1") && text(&two).contains("keys_lost_total 0")
         );

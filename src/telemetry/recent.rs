@@ -17,16 +17,12 @@ use crate::domain::ConversationId;
 use crate::error::{Effect, ErrorCode};
 use crate::ports::RequestContext;
 
-/// Most requests in the buffer.
 const MAX_REQUESTS: usize = 1000;
 
-/// Most requests in one answer.
 const MAX_SHOWN: usize = 100;
 
-/// Longest stored `User-Agent`, in characters.
 const MAX_USER_AGENT_BYTES: usize = 200;
 
-/// Most conversations with a lease.
 const MAX_LEASES: usize = 32;
 
 /// The ring buffer. Clones share it. The attempt log of a request is bounded.
@@ -41,7 +37,6 @@ struct RecentRequestsInner {
     leases: RwLock<BTreeMap<ConversationId, Instant>>,
 }
 
-/// Origin of a request: time, address and program.
 #[derive(Clone, Debug)]
 pub struct RequestOrigin {
     /// The time of arrival, in RFC 3339 format.
@@ -51,7 +46,6 @@ pub struct RequestOrigin {
     pub user_agent: Option<String>,
 }
 
-/// One request.
 #[derive(Debug)]
 pub struct RecentRequest {
     pub arrival: RequestOrigin,
@@ -59,7 +53,6 @@ pub struct RecentRequest {
     pub arrived: Instant,
     pub conversation: ConversationId,
     pub method: String,
-    /// The pattern of the matched route.
     pub route: String,
     /// Status of the answer; 499 if the client disconnected before it.
     pub status: u16,
@@ -86,7 +79,6 @@ impl RecentRequests {
         Self(Arc::new(RecentRequestsInner { keeps_all, ..RecentRequestsInner::default() }))
     }
 
-    /// Whether every conversation is traced.
     pub fn keeps_all(&self) -> bool {
         self.0.keeps_all
     }
@@ -96,7 +88,6 @@ impl RecentRequests {
         self.0.keeps_all || !self.0.leases.read().is_empty()
     }
 
-    /// Whether this conversation is traced now.
     pub fn keeps(&self, conversation: ConversationId) -> bool {
         let is_live = |ends: &Instant| Instant::now() < *ends;
         self.0.keeps_all || self.0.leases.read().get(&conversation).is_some_and(is_live)
@@ -118,7 +109,6 @@ impl RecentRequests {
         has_room
     }
 
-    /// Adds a request. Removes the oldest one if the buffer is full.
     pub fn add(&self, request: RecentRequest) {
         let mut requests = self.0.requests.lock();
         if requests.len() == MAX_REQUESTS {

@@ -23,7 +23,6 @@ use crate::ports::{
     TraceSpan, UpstreamAttempt,
 };
 
-/// The lowest status of a failure of the gateway itself.
 const SERVER_ERROR: u16 = 500;
 
 /// How long a stopping process waits for the last batch.

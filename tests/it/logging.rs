@@ -270,15 +270,15 @@ async fn the_line_holds_the_same_as_text() {
     let app = builder.start().await;
     let _ = app.send(numbered("PUT", CALL, "t-1")).await;
     let text = app.logs.text();
-    let found: Vec<_> = text.lines().filter(|line| line.contains("request.id=t-1")).collect();
+    let found: Vec<_> = text.lines().filter(|line| line.contains("request.id=\"t-1\"")).collect();
     let [line] = found.as_slice() else { panic!("one line, not {found:?}") };
     let line = line.split_once("  INFO access: ").expect("time and level first").1;
     let line = line.split(" correlation.id=").next().expect("one");
     assert_eq!(
         line,
         format!(
-            "http.method=PUT http.route={ROUTE} http.status=200 duration_ms=60 request.id=t-1 \
-             conversation.id={CALL} upstream.calls=3 effect=applied"
+            "http.method=\"PUT\" http.route=\"{ROUTE}\" http.status=200 duration_ms=60.0 \
+             request.id=\"t-1\" conversation.id={CALL} upstream.calls=3 effect=\"applied\""
         )
     );
     assert!(!ErrorCode::ALL.iter().any(|code| text.contains(code.as_str())), "{text}");

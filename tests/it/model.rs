@@ -76,7 +76,7 @@ fn run_against(plans: &[Plan], upstream: Upstream) -> Run {
             client_registry: ClientRegistry::unauthenticated(),
             conversations: Arc::clone(&upstream) as Arc<dyn ConversationsPort>,
             call_budget: Arc::new(UnlimitedBudget),
-            recorder: Arc::new(ServiceMetrics::new(&[])),
+            recorder: Arc::clone(ServiceMetrics::new(&[]).recorder()),
             settings: app_settings(),
             shutdown: shutdown.clone(),
             random: Box::new(|| 0.5),

@@ -188,7 +188,8 @@ impl BatchWorker {
             again: batch.queued_writes.iter().all(has_sent),
             permit: batch.permits.pop(),
         };
-        parts.recorder.batch(batch.queued_writes.len());
+        let writes = u32::try_from(batch.queued_writes.len()).unwrap_or(u32::MAX);
+        parts.recorder.writes.batch.observe(writes.into());
         batch.sent_at = Instant::now();
         let outcome = parts.conversations.patch(call, &batch.context).await;
         batch.context.spend(RequestPhase::Patch, batch.sent_at.elapsed());

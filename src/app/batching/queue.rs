@@ -22,7 +22,7 @@ use crate::shutdown::ShutdownSignal;
 pub struct BatchingParts {
     pub conversations: Arc<dyn ConversationsPort>,
     pub call_budget: Arc<dyn CallBudget>,
-    pub recorder: Arc<dyn MetricsRecorder>,
+    pub recorder: Arc<MetricsRecorder>,
     pub settings: Arc<AppSettings>,
     pub shutdown: ShutdownSignal,
     pub reads: ReadCoalescer,
@@ -66,7 +66,7 @@ impl QueuedWrite {
     pub fn new(
         submission: WriteSubmission,
         sender: oneshot::Sender<SubmissionResult>,
-        recorder: &Arc<dyn MetricsRecorder>,
+        recorder: &Arc<MetricsRecorder>,
     ) -> Self {
         Self {
             submission,
@@ -111,17 +111,17 @@ impl QueuedWrite {
 }
 
 /// Counts a waiting write in the metrics until it is dropped.
-pub(super) struct WaitingCount(Arc<dyn MetricsRecorder>);
+pub(super) struct WaitingCount(Arc<MetricsRecorder>);
 
 impl WaitingCount {
-    pub fn new(recorder: &Arc<dyn MetricsRecorder>) -> Self {
-        recorder.writes_waiting(1);
+    pub fn new(recorder: &Arc<MetricsRecorder>) -> Self {
+        recorder.writes.waiting.inc();
         Self(Arc::clone(recorder))
     }
 }
 
 impl Drop for WaitingCount {
     fn drop(&mut self) {
-        self.0.writes_waiting(-1);
+        self.0.writes.waiting.dec();
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 mod script;
 
-use self::script::{Always, BudgetLog, LostNotes, PatchLog, coordinator, rejected};
+use self::script::{Always, BudgetLog, LostNotes, coordinator, rejected};
 use super::*;
 use crate::app::budget_accounts::ReservedCalls;
 use crate::app::coalescing::Coalescer;
@@ -14,13 +14,13 @@ use crate::app::conversation_reads::ConversationReads;
 use crate::app::lag::LagTracker;
 use crate::app::pending_writes::PendingWrites;
 use crate::app::snapshot_cache::SnapshotCache;
-use crate::app::testing;
+use crate::app::testing::{self, PatchLog};
 use crate::app::write_coordinator::WriteCoordinator;
 use crate::domain::{AttributeKey, AttributeMap, AttributeValue, Client, KeyChange, Patch};
 use crate::error::Error;
 use crate::ports::store::StoreError;
 use crate::ports::{
-    BudgetAccount, CallBudget, CallPermits, ContextParts, ConversationsPort, NoMeter, PatchOutcome,
+    BudgetAccount, CallBudget, CallPermits, ContextParts, ConversationsPort, PatchOutcome,
     PriorityClass, RequestContext, UnlimitedBudget,
 };
 use crate::shutdown::ShutdownSignal;
@@ -40,11 +40,11 @@ fn queues_with(
 ) -> WriteQueues {
     let conversations: Arc<dyn ConversationsPort> = Arc::<PatchLog>::clone(upstream);
     let (settings, shutdown) = (Arc::new(testing::settings()), ShutdownSignal::default());
-    let pending_writes = PendingWrites::new(&settings, Arc::new(NoMeter));
+    let pending_writes = PendingWrites::new(&settings, Arc::default());
     let lags = Arc::new(LagTracker::new(settings.settle));
     let source = ConversationReads {
         conversations: Arc::clone(&conversations),
-        cache: Arc::new(SnapshotCache::new(Duration::ZERO, 0, Arc::new(NoMeter))),
+        cache: Arc::new(SnapshotCache::new(Duration::ZERO, 0, Arc::default())),
         pending_writes: pending_writes.clone(),
         lags: Arc::clone(&lags),
     };
@@ -52,7 +52,7 @@ fn queues_with(
         replicas,
         conversations,
         call_budget,
-        recorder: Arc::new(NoMeter),
+        recorder: Arc::default(),
         settings,
         reads: Coalescer::new(source, Arc::new(UnlimitedBudget), shutdown.clone()),
         shutdown,

@@ -219,7 +219,7 @@ impl BatchWorker {
         for queued_write in &mut members {
             queued_write.waiting = None;
             let waited = queued_write.entered.elapsed();
-            self.parts().recorder.waited(waited);
+            self.parts().recorder.writes.wait.observe(waited);
             queued_write.submission.context.spend(RequestPhase::Queue, waited);
         }
         let context = context_of(&members);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -134,10 +133,26 @@ impl<T> SharedCall<T> {
         ended
     }
 
-    /// Whether it has left, or waits only for what `context` would wait for too.
-    pub fn has_left_for(&self, context: &RequestContext) -> bool {
-        self.accounts.contains(&context.budget_account())
-            || self.spent.as_ref().is_some_and(|spent| spent.calls() > 0)
+    /// Whether it serves a request: not sent yet, or sent after its cause. A request with an earlier
+    /// deadline than all waiters does not join a call in flight, since it might have to wait for its
+    /// retries. Without reserved permits, it joins only if it has left, or waits for what `context` would
+    /// wait for too.
+    pub fn serves(
+        &self,
+        freshness: Freshness,
+        context: &RequestContext,
+        is_reserved: bool,
+    ) -> bool {
+        let Some(sent) = self.sent else { return true };
+        let is_fresh = match freshness {
+            Freshness::AfterLastWrite => !self.is_stale,
+            Freshness::SentAfter(moment) => sent > moment,
+        };
+        is_fresh
+            && self.start_by.is_some_and(|start_by| start_by <= context.deadline())
+            && (is_reserved
+                || self.accounts.contains(&context.budget_account())
+                || self.spent.as_ref().is_some_and(|spent| spent.calls() > 0))
     }
 
     /// Removes the waiters that have left, and is ready once none is left.
@@ -161,14 +176,6 @@ impl<T> SharedCall<T> {
         Some(ReservationRequest { calls, class: self.class, deadline, account })
     }
 
-    /// Takes the permit, as part of the write that reserved it. If the permit is no longer valid,
-    /// the call still goes before calls of writes that have not started.
-    pub fn take_permit(&mut self) -> Option<CallPermit> {
-        let permit = self.permit.take()?;
-        self.class = PriorityClass::Committed;
-        Some(permit)
-    }
-
     /// Marks it as sent at `sent`, and makes its context. `None` if no request waits. An answer may
     /// come until the latest deadline, or until the earliest if `is_short`.
     pub fn leave(&mut self, sent: Instant, is_short: bool) -> Option<RequestContext> {
@@ -188,19 +195,9 @@ impl<T> SharedCall<T> {
         Some(context)
     }
 
-    /// Takes out the waiters with a later deadline than the earliest, and with time for another try
-    /// after `wait`.
-    pub fn take_patient(&mut self, wait: Duration) -> Vec<CallWaiter<T>> {
-        let (again, start_by) = (Instant::now() + wait, self.start_by);
-        let is_patient = |waiter: &mut CallWaiter<T>| {
-            waiter.deadline > again && start_by.is_some_and(|start_by| waiter.deadline > start_by)
-        };
-        self.waiters.extract_if(.., is_patient).collect()
-    }
-
-    /// Takes out the waiters whose deadline is not after `moment`.
-    pub fn take_until(&mut self, moment: Instant) -> Vec<CallWaiter<T>> {
-        self.waiters.extract_if(.., |waiter| waiter.deadline <= moment).collect()
+    /// Takes out the waiters with such a deadline.
+    pub fn take_waiters(&mut self, which: impl Fn(Instant) -> bool) -> Vec<CallWaiter<T>> {
+        self.waiters.extract_if(.., |waiter| which(waiter.deadline)).collect()
     }
 }
 

@@ -43,7 +43,7 @@ const GATE_TIME: Duration = Duration::from_millis(500);
 /// Works on the operations of one conversation.
 pub(super) struct LaneWorker {
     journal: Arc<dyn OperationJournal>,
-    recorder: Arc<dyn MetricsRecorder>,
+    recorder: Arc<MetricsRecorder>,
     runner: Arc<dyn OperationRunner>,
     shutdown: ShutdownSignal,
     conversation: ConversationId,
@@ -72,7 +72,7 @@ type NextTry = Option<Duration>;
 impl LaneWorker {
     /// A worker on a conversation that was claimed at `claimed_at`.
     pub(super) fn new(
-        (journal, recorder): (Arc<dyn OperationJournal>, Arc<dyn MetricsRecorder>),
+        (journal, recorder): (Arc<dyn OperationJournal>, Arc<MetricsRecorder>),
         runner: Arc<dyn OperationRunner>,
         shutdown: ShutdownSignal,
         lane: &ClaimedLane,
@@ -208,7 +208,9 @@ impl LaneWorker {
         result: Option<OperationResult>,
     ) -> NextTry {
         match self.journal.finish(id, state, result).await {
-            Ok(true) => self.recorder.operation_ended(word(state)),
+            Ok(true) => {
+                self.recorder.writes.operations_ended.with(&[word(state).into()]).inc();
+            }
             // It was cancelled.
             Ok(false) => {}
             Err(error) => {

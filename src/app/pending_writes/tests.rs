@@ -2,7 +2,7 @@ use super::*;
 use crate::app::testing;
 use crate::domain::{AttributeMap, KeyChange};
 use crate::error::Error;
-use crate::ports::{BudgetAccount, NoMeter};
+use crate::ports::BudgetAccount;
 
 const OUTSTANDING: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_secs(1);
@@ -14,7 +14,7 @@ fn held(waiting: usize, waiting_per_participant: usize) -> PendingWrites {
         waiting_per_participant,
         ..testing::settings()
     };
-    PendingWrites::new(&settings, Arc::new(NoMeter))
+    PendingWrites::new(&settings, Arc::default())
 }
 
 impl PendingWrites {

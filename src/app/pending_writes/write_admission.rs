@@ -40,7 +40,7 @@ impl PendingWrites {
         here.map_err(|full| slots_exhausted_error(full, HERE))?;
         arriving.take(account, weights);
         state.writes.take(account, weights);
-        self.recorder.writes_in_flight(state.writes.taken());
+        self.recorder.writes.set_pending(state.writes.taken(), state.participants.len());
         Ok(WriteAdmission {
             pending_writes: self.clone(),
             conversation,
@@ -63,7 +63,7 @@ impl PendingWrites {
                 let mut state = self.state();
                 state.swept = None;
                 state.drop_expired(None, self.outstanding);
-                self.recorder.participants_held(state.participants.len());
+                self.recorder.writes.set_pending(state.writes.taken(), state.participants.len());
                 if state.participants.is_empty() {
                     state.sweeping = false;
                     return;
@@ -145,7 +145,8 @@ impl WriteAdmission {
                 state.drop_expired(Some(left), self.pending_writes.outstanding);
             }
         }
-        self.pending_writes.recorder.participants_held(state.participants.len());
+        let recorder = &self.pending_writes.recorder;
+        recorder.writes.set_pending(state.writes.taken(), state.participants.len());
         Ok(())
     }
 }
@@ -163,8 +164,8 @@ impl Drop for WriteAdmission {
             }
         }
         state.drop_expired(self.participant_key, self.pending_writes.outstanding);
-        self.pending_writes.recorder.writes_in_flight(state.writes.taken());
-        self.pending_writes.recorder.participants_held(state.participants.len());
+        let recorder = &self.pending_writes.recorder;
+        recorder.writes.set_pending(state.writes.taken(), state.participants.len());
         let is_last = state.writes.taken() == 0 && !state.participants.is_empty();
         if is_last && !std::mem::replace(&mut state.sweeping, true) {
             drop(state);

@@ -27,7 +27,7 @@ impl WriteOperation {
         };
         let target = self.target.as_ref().map(|target| {
             let ParticipantSummary { id, purpose, .. } = &target.participant;
-            (*id, purpose.to_string())
+            (*id, purpose.clone())
         });
         let results = self.request.patch.keys().map(outcome).collect();
         let map_before = self.baseline.map_before.take();

@@ -23,7 +23,7 @@ impl WriteOperation {
                 self.effect = self.effect.max(Effect::Unknown);
             }
         }
-        self.shared.recorder.write_calls(self.request.context.calls());
+        self.shared.recorder.writes.calls.observe(self.request.context.calls().into());
         self.tell_lost();
         match ended {
             Ok(()) if dry_run || !self.is_undecided() => {}
@@ -39,10 +39,13 @@ impl WriteOperation {
         self.warn_of_doubts();
         let report = self.report(dry_run);
         for outcome in report.outcomes.values() {
-            self.shared.recorder.outcome(*outcome);
+            self.shared.recorder.writes.outcomes.with(&[outcome.as_str().into()]).inc();
         }
         self.request.context.note_outcomes(|key| report.outcomes.get(key).copied());
-        self.shared.recorder.read_backs(self.verification.reads);
+        self.shared.recorder.writes.read_backs.observe(self.verification.reads.into());
+        if report.verification.status == VerificationStatus::Verified {
+            self.shared.recorder.writes.verified.observe(self.arrived.elapsed());
+        }
         if report.worst() == KeyOutcome::Superseded {
             let error = Error::Superseded(Box::new(report));
             return Err(RequestFailure { error, effect: self.effect });
@@ -87,7 +90,8 @@ impl WriteOperation {
         if self.verification.lost.is_empty() {
             return;
         }
-        self.shared.recorder.keys_lost(self.verification.losses.count(&self.verification.lost));
+        let lost = self.verification.losses.count(&self.verification.lost);
+        self.shared.recorder.writes.keys_lost.inc_by(lost as u64);
         let rights = &self.request.context.client().rights;
         let known = self.verification.lost.iter().filter(|key| rights.sees(key.as_str()));
         let names: Vec<_> = known.map(|key| format!("`{key}`")).collect();

@@ -182,7 +182,7 @@ impl WriteOperation {
             return;
         };
         let waited = read.saturating_duration_since(accepted);
-        self.shared.recorder.visibility_lag(waited);
+        self.shared.recorder.writes.visibility_lag.observe(waited);
         // The planned wait: timers round up to whole milliseconds, which would add up.
         let bound = self.verification.first_wait.filter(|_| self.verification.reads == 1);
         let lag = bound.map_or(waited, |meant| meant.min(waited).mul_f64(DECAY));

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use subtle::ConstantTimeEq as _;
 
-/// Bytes of a SHA-256 digest.
 const BYTES: usize = 32;
 
 /// SHA-256 of a key. Keys are long and random, so an attacker cannot find one by trial. `Debug` does
@@ -19,7 +18,6 @@ pub struct KeyDigest([u8; BYTES]);
 pub struct InvalidDigest;
 
 impl KeyDigest {
-    /// The digest with these bytes.
     pub const fn new(bytes: [u8; BYTES]) -> Self {
         Self(bytes)
     }
@@ -29,7 +27,6 @@ impl KeyDigest {
         self.0.ct_eq(&other.0).into()
     }
 
-    /// The digest in hexadecimal digits, as the configuration contains it.
     pub fn to_hex(&self) -> String {
         hex::encode(self.0)
     }

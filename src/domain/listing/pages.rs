@@ -17,7 +17,6 @@ const MAX_PAGES: u32 = 5;
 /// Most conversations of one millisecond that a cursor can distinguish.
 const MAX_TWINS: usize = 100;
 
-/// The last conversation that a client has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CursorPosition {
     /// The upstream page that contained it, counted from 1.
@@ -58,7 +57,6 @@ impl PageWalker {
         Self { limit, page, is_placed: mark.is_none(), mark, ..Self::default() }
     }
 
-    /// The upstream page to fetch, if another one is needed.
     pub fn wanted(&self) -> Option<u32> {
         (!self.done).then_some(self.page)
     }

@@ -9,15 +9,14 @@ const MAX_DIGITS: usize = 32;
 /// Schemes of URIs that contain a number.
 const SCHEMES: [&str; 4] = ["tel:", "sips:", "sip:", "callto:"];
 
-/// Prefixes of an extension or a URI parameter, which are not part of the number.
-const SUFFIXES: [&str; 6] = [";", ",", "?", "#", "ext", "x"];
+/// What begins the part after a number: a host, a password, parameters or an extension.
+const SUFFIXES: [&str; 8] = ["@", ":", ";", ",", "?", "#", "ext", "x"];
 
 /// A telephone number without scheme, parameters and separators. It is personal data, so `Debug`
 /// does not show it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PhoneNumber(String);
 
-/// The text is not a telephone number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a telephone number: use 1 to 32 digits, preferably with country code, such as `+15550100111`"
@@ -28,59 +27,30 @@ impl FromStr for PhoneNumber {
     type Err = InvalidNumber;
 
     fn from_str(text: &str) -> Result<Self, InvalidNumber> {
-        let text = without_scheme(&text.trim().to_ascii_lowercase());
+        let text = text.trim().to_ascii_lowercase();
+        let text = text.replace("%2b", "+").replace("%20", " ");
+        // SIP headers use `"Ann" <sip:+15550100111@host>`.
+        let inner = text.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+        let text = inner.map_or(text.as_str(), |(inner, _)| inner);
+        let scheme = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
+        let text = scheme.unwrap_or(text).trim_start_matches('/');
         let end = SUFFIXES.iter().filter_map(|suffix| text.find(suffix)).min();
-        let mut number = without_separators(&text[..end.unwrap_or(text.len())]);
-        if let Some(context) = context(&text).filter(|_| !number.starts_with('+')) {
-            number.insert_str(0, &without_separators(context));
-        }
-        let (number, trunk) = without_trunk_prefix(number);
+        let number = without_separators(&text[..end.unwrap_or(text.len())]);
+        // The `(0)` of `+44 (0)20` is dialled only inside the country.
+        let number = match number.split_once("(0)") {
+            Some((before, after)) if !before.is_empty() => [before, after].concat(),
+            _ => number,
+        };
         let number = number.replace(['(', ')'], "");
         let plus = number.strip_prefix(['+', '\u{ff0b}']);
         // `+00` has a redundant `+`.
-        let zeros = plus.unwrap_or(&number).strip_prefix("00");
-        let digits = zeros.or(plus).unwrap_or(&number);
+        let international = plus.unwrap_or(&number).strip_prefix("00").or(plus);
+        let digits = international.unwrap_or(&number);
         let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
         if !only_digits || !(1..=MAX_DIGITS).contains(&digits.len()) {
             return Err(InvalidNumber);
         }
-        let is_international = zeros.or(plus).is_some();
-        // Without a country code, the zero of `(0)` is part of the number.
-        let prefix = match trunk {
-            _ if is_international => "+",
-            true => "0",
-            false => "",
-        };
-        Ok(Self(format!("{prefix}{digits}")))
-    }
-}
-
-/// The global `phone-context` of a local `tel:` number (RFC 3966), such as `+1`.
-fn context(text: &str) -> Option<&str> {
-    let contexts = text.split(';').filter_map(|part| part.strip_prefix("phone-context="));
-    contexts.into_iter().find(|context| context.starts_with('+'))
-}
-
-/// The part after `tel:` or `sip:`. For a SIP address, only its user.
-fn without_scheme(text: &str) -> String {
-    // SIP headers use `"Ann" <sip:+15550100111@host>`.
-    let inner = text.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-    let text = inner.map_or(text, |(inner, _)| inner);
-    let scheme = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
-    let number = scheme.unwrap_or(text).trim_start_matches('/');
-    let user = number.split_once('@').map_or(number, |(user, _)| user);
-    // Drops a password, which is deprecated but may follow the user.
-    let user = user.split_once(':').map_or(user, |(user, _)| user);
-    user.replace("%2b", "+").replace("%20", " ")
-}
-
-/// Drops the `(0)` of `+44 (0)20`, which is dialled only inside the country. The flag says that the
-/// number began with it.
-fn without_trunk_prefix(number: String) -> (String, bool) {
-    match number.split_once("(0)") {
-        Some((before, after)) if !before.is_empty() => ([before, after].concat(), false),
-        Some((_, after)) => (after.to_owned(), true),
-        None => (number, false),
+        Ok(Self(format!("{}{digits}", if international.is_some() { "+" } else { "" })))
     }
 }
 
@@ -106,12 +76,10 @@ impl fmt::Debug for PhoneNumber {
 }
 
 impl PhoneNumber {
-    /// The number, with `+` if it has a country code.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is known to have a country code.
     pub fn has_country_code(&self) -> bool {
         self.0.starts_with('+')
     }
@@ -174,21 +142,6 @@ mod tests {
         assert_eq!(london.expose(), "+442079460018");
         let german: PhoneNumber = "0049 (0) 30 / 901820".parse().expect("a number");
         assert_eq!(german.expose(), "+4930901820");
-    }
-
-    #[test]
-    fn a_local_number_takes_the_country_code_of_its_context() {
-        for text in ["tel:555-010-0111;phone-context=+1", "tel:5550100111;ext=5;phone-context=+1-"]
-        {
-            let number: PhoneNumber = text.parse().expect(text);
-            assert_eq!(
-                (number.expose(), number.has_country_code()),
-                ("+15550100111", true),
-                "{text}"
-            );
-        }
-        let named: PhoneNumber = "tel:0111;phone-context=example.com".parse().expect("a number");
-        assert!(!named.has_country_code());
     }
 
     #[test]

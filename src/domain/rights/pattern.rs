@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest pattern. Keys are far shorter.
 const MAX_PATTERN_BYTES: usize = 256;
 
 /// The only wildcard: it matches any text, including the empty text. It cannot be escaped.
@@ -13,7 +12,6 @@ const ANY: char = '*';
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPattern(Box<str>);
 
-/// Why a text is not a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
     #[error("the pattern is empty")]
@@ -40,7 +38,6 @@ impl KeyPattern {
         true
     }
 
-    /// Whether the pattern matches every key.
     pub fn matches_all(&self) -> bool {
         self.0.chars().all(|character| character == ANY)
     }

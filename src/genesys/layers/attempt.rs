@@ -31,7 +31,7 @@ pub struct AttemptSettings {
     pub deadline: Duration,
     /// Smoothed time of recent answers, in microseconds.
     pub usual: Arc<AtomicU64>,
-    pub recorder: Arc<dyn MetricsRecorder>,
+    pub recorder: Arc<MetricsRecorder>,
 }
 
 impl AttemptSettings {
@@ -91,7 +91,7 @@ pub async fn run(
 
 /// Records an attempt when it is dropped, so that cancelled ones and timeouts count, too.
 struct AttemptRecorder {
-    recorder: Arc<dyn MetricsRecorder>,
+    recorder: Arc<MetricsRecorder>,
     operation: PlatformOperation,
     start: Instant,
     outcome: AttemptOutcome,
@@ -122,20 +122,20 @@ impl Drop for AttemptRecorder {
         if let Some(attempt) = &self.attempt_entry {
             attempt.end(self.outcome, self.correlation_id.as_deref());
         }
-        self.recorder.attempt(self.operation, self.outcome, self.start.elapsed());
+        let attempts = &self.recorder.upstream.attempts;
+        attempts.observe(self.operation, self.outcome, self.start.elapsed());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::NoMeter;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn settings() -> AttemptSettings {
         let (least, deadline) = (2 * SECOND, 5 * SECOND);
-        AttemptSettings { least, deadline, usual: Arc::default(), recorder: Arc::new(NoMeter) }
+        AttemptSettings { least, deadline, usual: Arc::default(), recorder: Arc::default() }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct RetryPolicy {
     pub backoff: Backoff,
     pub budget: Mutex<RetryBudget>,
     pub jitter: JitterSource,
-    pub recorder: Arc<dyn MetricsRecorder>,
+    pub recorder: Arc<MetricsRecorder>,
     pub clock: MonotonicClock,
 }
 
@@ -37,7 +37,8 @@ pub async fn run(
 ) -> ExchangeResult {
     let (operation, start) = (request.call.operation, Instant::now());
     let result = retries.repeat(request, next).await;
-    retries.recorder.call(operation, ResultTraits::of(&result).outcome, start.elapsed());
+    let outcome = ResultTraits::of(&result).outcome;
+    retries.recorder.upstream.calls.observe(operation, outcome, start.elapsed());
     result
 }
 
@@ -84,12 +85,13 @@ impl RetryPolicy {
             let decision = decide(wait, left, &mut self.budget.lock(), self.clock.now());
             match decision {
                 RetryDecision::After(wait) => {
-                    self.recorder.retry(call.operation);
+                    self.recorder.upstream.retries.with(&[call.operation.into()]).inc();
                     return Ok(wait);
                 }
                 RetryDecision::AskAfter(again) => tokio::time::sleep(again).await,
                 RetryDecision::Stop(StopReason::NoBudget) => {
-                    self.recorder.retry_refused(call.operation);
+                    let refused = &self.recorder.upstream.retries_refused;
+                    refused.with(&[call.operation.into()]).inc();
                     return Err(UpstreamError::NoBudget);
                 }
                 RetryDecision::Stop(StopReason::NoTime) => {

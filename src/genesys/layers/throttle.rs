@@ -30,7 +30,7 @@ pub struct UpstreamThrottle {
     state: Mutex<ThrottleInner>,
     probe_ended: Notify,
     jitter: JitterSource,
-    recorder: Arc<dyn MetricsRecorder>,
+    recorder: Arc<MetricsRecorder>,
     clock: MonotonicClock,
 }
 
@@ -48,7 +48,7 @@ impl UpstreamThrottle {
     pub fn new(
         upstream: &'static str,
         jitter: JitterSource,
-        recorder: Arc<dyn MetricsRecorder>,
+        recorder: Arc<MetricsRecorder>,
         clock: MonotonicClock,
     ) -> Self {
         let (state, probe_ended) = (Mutex::default(), Notify::new());
@@ -75,7 +75,8 @@ impl UpstreamThrottle {
                 Err(refusal) => refusal,
             };
             if has_waited || !is_probing {
-                self.recorder.refused_by_throttle(self.upstream);
+                let refused = &self.recorder.upstream.refused_by_throttle;
+                refused.with(&[self.upstream.into()]).inc();
                 let mut state = self.state.lock();
                 state.refused += 1;
                 self.warn(&mut state);

@@ -32,7 +32,7 @@ pub(super) struct LimiterInner {
     /// Tells that a request waits, or that upstream throttles.
     pub(super) shortage: Notify,
     pub(super) clock: MonotonicClock,
-    pub(super) recorder: Arc<dyn MetricsRecorder>,
+    pub(super) recorder: Arc<MetricsRecorder>,
     /// `false` for a lane, which is neither logged nor counted.
     pub(super) is_budget: bool,
 }
@@ -64,7 +64,7 @@ enum WakeupTimer {
 impl LimiterInner {
     pub(super) fn new(
         settings: BudgetSettings,
-        recorder: Arc<dyn MetricsRecorder>,
+        recorder: Arc<MetricsRecorder>,
         clock: MonotonicClock,
         is_budget: bool,
     ) -> Arc<Self> {
@@ -191,7 +191,7 @@ impl LimiterInner {
     }
 
     pub(super) fn record_refused(&self, state: &mut LimiterState) {
-        self.recorder.rate_refused();
+        self.recorder.budget.refused.inc();
         state.shortage.refused += 1;
         self.warn(state);
     }
@@ -228,7 +228,7 @@ pub(super) fn send_answers(answers: Vec<PendingAnswer>) {
 impl PermitPool for LimiterInner {
     fn spent(&self, account: BudgetAccount) {
         if self.is_budget {
-            self.recorder.paid(account);
+            self.recorder.budget.paid(account);
         }
         self.act(TokenBudget::finish_call);
     }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::fetch::{FetchFailure, TokenFetcher};
 use super::{AccessToken, TokenState};
+use crate::clock;
 use crate::genesys::error::{RefreshFailure, TokenFailure};
 use crate::genesys::random::JitterSource;
 use crate::policy::Backoff;
@@ -34,7 +35,7 @@ pub struct TokenRefresher {
     /// The token of all replicas; `None` for a token of its own.
     pub shared: Option<Arc<dyn SharedToken>>,
     pub jitter: JitterSource,
-    pub recorder: Arc<dyn MetricsRecorder>,
+    pub recorder: Arc<MetricsRecorder>,
     pub publish: watch::Sender<TokenState>,
     pub stale: watch::Receiver<u64>,
 }
@@ -86,7 +87,7 @@ impl TokenRefresher {
 
     /// Records a fetch, and returns the wait before the renewal.
     fn renewal_wait(&self, lifetime: Duration, generation: u64) -> Duration {
-        self.recorder.token_fetched(lifetime);
+        self.recorder.budget.token_fetched(clock::now(), lifetime);
         tracing::info!(
             token.lifetime_s = lifetime.as_secs(),
             token.generation = generation,
@@ -99,7 +100,7 @@ impl TokenRefresher {
 
     /// Records a failure, and returns the wait before the next try.
     fn retry_wait(&self, (failure, retry_after): &FetchFailure, failures: u32) -> Duration {
-        self.recorder.token_failed();
+        self.recorder.budget.token_failed(clock::now());
         let (backoff, asked) = match failure {
             TokenFailure::Refused(_) | TokenFailure::Invalid(_) => (REFUSED_BACKOFF, None),
             TokenFailure::Throttled | TokenFailure::Unavailable(_) => {

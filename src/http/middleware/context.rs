@@ -72,8 +72,8 @@ fn audit_entry(
         address: peer_of(request).map(|peer| peer.address.ip()),
         request_id: request_id(request.headers()),
         method: request.method().to_string(),
+        conversation: paths::conversation_of(request.uri().path()),
         ..AuditRecord::default()
     };
-    let conversation = paths::conversation_of(request.uri().path());
-    Some(AuditEntry::new(Arc::clone(audit), conversation, origin))
+    Some(AuditEntry::new(Arc::clone(audit), origin))
 }

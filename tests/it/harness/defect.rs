@@ -50,7 +50,7 @@ fn service_over(defect: Defect) -> Router {
         client_registry: ClientRegistry::unauthenticated(),
         conversations: Arc::new(defect),
         call_budget: Arc::new(UnlimitedBudget),
-        recorder: Arc::new(metrics.clone()),
+        recorder: Arc::clone(metrics.recorder()),
         settings: app_settings(),
         shutdown,
         random: Box::new(|| 0.5),
