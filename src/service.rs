@@ -84,7 +84,7 @@ impl ServiceParts {
             transport: transport(config)?,
             audit: audit::output(&config.audit)?,
             client_registry: ClientSource::from_config(config)?,
-            spans: spans::export(&config.tracing)?,
+            spans: span_export(&config.tracing, None)?,
             jitter: JitterSource::random(),
             log,
             replicas: None,

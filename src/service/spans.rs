@@ -28,22 +28,15 @@ const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// The path for spans, below the base URL of a collector.
 const PATH: &str = "/v1/traces";
 
-/// The configured export of spans, if any. Needs a tokio runtime.
-pub(super) fn export(settings: &TracingConfig) -> anyhow::Result<Option<SpanExport>> {
-    if settings.endpoint.is_none() {
-        return Ok(None);
-    }
-    let transport = HttpClientSettings::new(CONNECT_TIMEOUT, MAX_RESPONSE_BYTES).transport();
-    let transport = transport.context("cannot set up TLS; are CA certificates installed?")?;
-    span_export(settings, transport)
-}
-
-/// The configured export of spans over this transport, if any. Needs a tokio runtime.
+/// The configured export of spans, if any; over this transport, or over the network. Needs a tokio runtime.
 pub fn span_export(
     settings: &TracingConfig,
-    transport: HttpTransport,
+    transport: Option<HttpTransport>,
 ) -> anyhow::Result<Option<SpanExport>> {
     let Some(endpoint) = &settings.endpoint else { return Ok(None) };
+    let network = || HttpClientSettings::new(CONNECT_TIMEOUT, MAX_RESPONSE_BYTES).transport();
+    let transport = transport.map_or_else(network, Ok);
+    let transport = transport.context("cannot set up TLS; are CA certificates installed?")?;
     let headers = settings.headers.iter().map(|(name, value)| {
         (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     });

@@ -349,7 +349,7 @@ impl Builder {
         let telemetry = TelemetryOutput::new(output, format, &config.log.level).expect("a filter");
         let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
         let collector = self.collector.unwrap_or_default();
-        let spans = span_export(&config.tracing, in_process(collector.router(), 1024));
+        let spans = span_export(&config.tracing, Some(in_process(collector.router(), 1024)));
         let spans = spans.expect("a sound endpoint");
         let parts = ServiceParts {
             transport: in_process(
