@@ -141,25 +141,30 @@ impl fmt::Debug for CallPermits {
     }
 }
 
-/// An unlimited budget, for tests of what builds on a budget.
-#[derive(Clone, Copy, Debug)]
-pub struct UnlimitedBudget;
+#[cfg(test)]
+pub mod unlimited {
+    use super::*;
 
-impl CallBudget for UnlimitedBudget {
-    fn reserve(&self, reservation_request: ReservationRequest) -> Result<Reservation, Error> {
-        Ok(Reservation::Now(CallPermits::new(
-            Arc::new(*self),
-            reservation_request.account,
-            reservation_request.calls,
-        )))
+    /// An unlimited budget, for tests of what builds on a budget.
+    #[derive(Clone, Copy, Debug)]
+    pub struct UnlimitedBudget;
+
+    impl CallBudget for UnlimitedBudget {
+        fn reserve(&self, reservation_request: ReservationRequest) -> Result<Reservation, Error> {
+            Ok(Reservation::Now(CallPermits::new(
+                Arc::new(*self),
+                reservation_request.account,
+                reservation_request.calls,
+            )))
+        }
+
+        fn refusal(&self, _: BudgetAccount, _: u32) -> Error {
+            Error::Overloaded("there is no budget")
+        }
     }
 
-    fn refusal(&self, _: BudgetAccount, _: u32) -> Error {
-        Error::Overloaded("there is no budget")
+    impl PermitPool for UnlimitedBudget {
+        fn spent(&self, _: BudgetAccount) {}
+        fn returned(&self, _: BudgetAccount, _: u32) {}
     }
-}
-
-impl PermitPool for UnlimitedBudget {
-    fn spent(&self, _: BudgetAccount) {}
-    fn returned(&self, _: BudgetAccount, _: u32) {}
 }
