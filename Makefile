@@ -9,7 +9,9 @@ help: ## this list
 demo: ## the gateway with a built-in simulated Genesys Cloud, on http://127.0.0.1:8080
 	@cargo run --quiet -- demo
 
-# --all-targets also runs each benchmark once. It does not include documentation examples.
+# --all-targets also runs each benchmark once. It does not include documentation examples. Many tests of the
+# service wait for a real clock, so twice as many run at a time as there are processors.
+test: export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
 test: ## every test: unit, service, documentation, benchmarks once, API description, official Genesys SDK, client examples, deployment files
 	@bash -euc 'die() { echo "make test: $$1" >&2; exit 1; }; . tests/environment.sh; redis_server'
 	cargo test --workspace --all-targets
@@ -92,5 +94,6 @@ docs-browser: ## /docs in a real browser, under its policy (needs Node, npm and 
 live-browser: ## /live in a real browser, with an outage of the gateway (needs Node, npm and Chromium)
 	tests/docs/live.sh
 
-screenshots: ## the same, and the pictures in docs/images from the running program
+screenshots: ## the same, and the pictures in docs/images from the running program (needs Prometheus and Redis, too)
 	tests/docs/live.sh docs/images
+	tests/docs/dashboard.sh docs/images

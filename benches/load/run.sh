@@ -13,7 +13,8 @@
 # JOB=write measures writes, each with its read-back. The upstream (write_stub.rs) stores them and shows them
 # at once:
 #
-#   tutorial  read, merge, PATCH the whole map, read again (tutorial.rs), with the gateway's profile
+#   recipe    read, merge, PATCH the whole map, read again (tutorial.rs), as untuned as bare
+#   tutorial  the same, as tuned as tuned
 #   gateway   warm writes: all but the first write to a conversation find it in the snapshot cache
 #
 # VARIANTS can also name the gateway with options that are off by default:
@@ -38,7 +39,7 @@
 #   ROUNDS=5  LONG=2 (s at c=64)  SHORT=1 (s at c=1)  WARM=1 (s)  IDLE=10 (s before the first VmRSS)
 #   MEMORY_REQUESTS=100000  PROXY_CPU=0  LOAD_CPU=1  PORT=19040 (and the two after it)
 #   BASE=the first of VARIANTS (what ratios refer to)
-#   JOB=read  VARIANTS="nginx bare tuned gateway" ("tutorial gateway" for writes)  PROFILE=release (dev: only to try this script out)
+#   JOB=read  VARIANTS="nginx bare tuned gateway" ("recipe tutorial gateway" for writes)  PROFILE=release (dev: only to try this script out)
 #
 # How to read it: quote "CPU s/10k" (processor seconds for 10,000 requests) and its ratio. nginx also keeps
 # the load core busy, so its requests per second are limited by the load generator. "others" is the most
@@ -51,7 +52,7 @@ MEMORY_REQUESTS=${MEMORY_REQUESTS:-100000} PROXY_CPU=${PROXY_CPU:-0} LOAD_CPU=${
 PORT=${PORT:-19040} PROFILE=${PROFILE:-release} JOB=${JOB:-read}
 case $JOB in
 read) VARIANTS=${VARIANTS:-nginx bare tuned gateway} script=distinct.lua ;;
-write) VARIANTS=${VARIANTS:-tutorial gateway} script=writes.lua ;;
+write) VARIANTS=${VARIANTS:-recipe tutorial gateway} script=writes.lua ;;
 *) echo "load: JOB is read or write" >&2 && exit 1 ;;
 esac
 
@@ -113,6 +114,7 @@ build() {
     [[ -n ${BIN:-} ]] && return
     cargo build --locked --profile "$PROFILE" "${what[@]}"
     [[ " $VARIANTS " != *" bare "* ]] || cargo build --locked --profile plain --example bare_proxy
+    [[ " $VARIANTS " != *" recipe "* ]] || cargo build --locked --profile plain --example tutorial
 }
 
 # --- the upstream stub and the three proxies ---------------------------------------------------
@@ -174,7 +176,8 @@ start_proxy() {
     nginx) command=(nginx -p "$work" -e "$work/nginx.log" -c "$work/nginx.conf") ;;
     bare) command=("$target/plain/examples/bare_proxy" "127.0.0.1:$proxy_port" "$stub" value) ;;
     tuned) command=("$bin/examples/bare_proxy" "127.0.0.1:$proxy_port" "$stub" typed) ;;
-    tutorial) command=("$bin/examples/tutorial" "127.0.0.1:$proxy_port" "$stub") ;;
+    recipe) command=("$target/plain/examples/tutorial" "127.0.0.1:$proxy_port" "$stub" value) ;;
+    tutorial) command=("$bin/examples/tutorial" "127.0.0.1:$proxy_port" "$stub" typed) ;;
     gateway) command=("$bin/attribute-gateway" serve) ;;
     guarded) command=("$bin/attribute-gateway" serve) more=("GATEWAY__AUTH__CLIENTS_FILE=$work/clients.toml") ;;
     traced) command=("$bin/attribute-gateway" serve) more=("GATEWAY__TRACING__ENDPOINT=$stub") ;;
@@ -216,13 +219,13 @@ stop_proxy() {
 # Milliseconds from the start of the process to its first 200 for a read of attributes. Asked for over
 # bash's own socket: starting curl takes longer than starting the gateway.
 first_200() {
-    # The tutorial does not read; that it answers is enough.
+    # The recipe does not read; that it answers is enough.
     local path="/v1/conversations/3f1c2b7a-58d0-4e7e-9c41-0a6d5c1e2b90/attributes" now
     until (
         exec 3<>"/dev/tcp/127.0.0.1/$proxy_port"
         printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nX-API-Key: %s\r\nConnection: close\r\n\r\n' "$path" "$KEY" >&3
         read -r -t 1 status <&3
-        [[ $status == *" 200 "* || ($1 == tutorial && -n $status) ]]
+        [[ $status == *" 200 "* || ($1 == @(recipe|tutorial) && -n $status) ]]
     ) 2>/dev/null; do
         kill -0 "$proxy" 2>/dev/null || die "$1 ended: $(tail -5 "$work/$1.err")"
         awk "BEGIN { exit !($EPOCHREALTIME - $started > 10) }" && die "$1: no 200 within 10 s"

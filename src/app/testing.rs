@@ -1,7 +1,11 @@
-//! Stand-ins for unit tests: an upstream that never answers, and the default settings.
+//! Stand-ins for unit tests: an upstream that takes `PATCH`es, and the default settings.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::sleep;
 
 use super::client_registry::ClientRegistry;
 use super::settings::AppSettings;
@@ -15,10 +19,18 @@ use crate::ports::{
 };
 use crate::shutdown::ShutdownSignal;
 
-/// Never answers.
-struct Silence;
+/// Keeps the keys of each PATCH, and answers after 10 ms: as scripted, and then with acceptance. A
+/// PATCH leaves after 5 ms. Reads are never answered.
+#[derive(Default)]
+pub struct PatchLog(pub Mutex<Vec<String>>, Mutex<VecDeque<fn() -> PatchOutcome>>);
 
-impl ConversationsPort for Silence {
+impl PatchLog {
+    pub fn scripted(answers: &[fn() -> PatchOutcome]) -> Arc<Self> {
+        Arc::new(Self(Mutex::default(), Mutex::new(answers.to_vec().into())))
+    }
+}
+
+impl ConversationsPort for PatchLog {
     fn reads_participants_singly(&self) -> bool {
         false
     }
@@ -39,8 +51,21 @@ impl ConversationsPort for Silence {
         Box::pin(std::future::pending())
     }
 
-    fn patch<'a>(&'a self, _: UpstreamPatch, _: &'a RequestContext) -> BoxFuture<'a, PatchOutcome> {
-        Box::pin(std::future::pending())
+    fn patch<'a>(
+        &'a self,
+        patch: UpstreamPatch,
+        context: &'a RequestContext,
+    ) -> BoxFuture<'a, PatchOutcome> {
+        assert!(patch.permit.is_some(), "every PATCH has its permit");
+        let keys: Vec<_> = patch.attributes.iter().map(|(key, _)| key.as_str()).collect();
+        self.0.lock().push(keys.join(","));
+        let answer = self.1.lock().pop_front();
+        Box::pin(async move {
+            sleep(Duration::from_millis(5)).await;
+            context.count_call();
+            sleep(Duration::from_millis(5)).await;
+            answer.map_or(PatchOutcome::Accepted, |answer| answer())
+        })
     }
 }
 
@@ -68,7 +93,7 @@ impl App {
         Self::new(AppParts {
             replicas: None,
             client_registry: ClientRegistry::unauthenticated(),
-            conversations: Arc::new(Silence),
+            conversations: Arc::<PatchLog>::default(),
             call_budget: Arc::new(UnlimitedBudget),
             recorder: Arc::default(),
             settings: settings(),

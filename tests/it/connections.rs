@@ -56,7 +56,7 @@ async fn figures(demo: &Demo) -> String {
 #[tokio::test]
 async fn an_address_over_its_share_is_refused_and_another_is_served() {
     let few =
-        [("GATEWAY__LIMITS__CONNECTIONS", "8"), ("GATEWAY__LIMITS__CONNECTIONS_PER_ADDRESS", "6")];
+        [("GATEWAY__LIMITS__CONNECTIONS", "8"), ("GATEWAY__LIMITS__CONNECTIONS_PER_ADDRESS", "3")];
     let demo = Process::demo(&[], &few).await;
     let mut other = connect(&demo, "127.0.0.2").await;
     assert!(says(&mut other, LIVEZ).await.starts_with("HTTP/1.1 200"));
@@ -70,16 +70,20 @@ async fn an_address_over_its_share_is_refused_and_another_is_served() {
     for stream in &mut pile {
         ended += usize::from(is_ended(stream).await);
     }
-    assert_eq!(ended, 34);
+    assert_eq!(ended, 37);
     assert!(says(&mut other, LIVEZ).await.starts_with("HTTP/1.1 200"));
-    let mut third = connect(&demo, "127.0.0.4").await;
-    assert!(says(&mut third, LIVEZ).await.starts_with("HTTP/1.1 200"));
+    let mut more = Vec::new();
+    for address in ["127.0.0.4", "127.0.0.5", "127.0.0.6", "127.0.0.7"] {
+        let mut stream = connect(&demo, address).await;
+        assert!(says(&mut stream, LIVEZ).await.starts_with("HTTP/1.1 200"));
+        more.push(stream);
+    }
     // All slots are taken now. They come back when connections end.
-    let mut refused = connect(&demo, "127.0.0.5").await;
+    let mut refused = connect(&demo, "127.0.0.8").await;
     assert!(waits_for_end(&mut refused).await < ms(1000));
     drop(pile);
     until("slots are free again", async || {
-        let mut next = connect(&demo, "127.0.0.5").await;
+        let mut next = connect(&demo, "127.0.0.8").await;
         next.write_all(LIVEZ.as_bytes()).await.ok()?;
         let read = timeout(Duration::from_secs(5), next.read(&mut [0; 64])).await;
         matches!(read, Ok(Ok(1..))).then_some(())

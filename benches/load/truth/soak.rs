@@ -100,12 +100,14 @@ impl Soak {
         let files = authority.server_between(-1, 24).put_into(folder);
         let [certificate, key] = files.each_ref().map(|file| file.to_string_lossy());
         write_clients(folder, &[0])?;
-        let clients = folder.join("clients.toml");
+        let [clients, store] = ["clients.toml", "store.sqlite"].map(|name| folder.join(name));
         let variables = [
             ("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", "600000"),
             ("GATEWAY__SERVER__TLS__CERTIFICATE", certificate.as_ref()),
             ("GATEWAY__SERVER__TLS__KEY", key.as_ref()),
             ("GATEWAY__AUTH__CLIENTS_FILE", &*clients.to_string_lossy()),
+            // In memory, the answers of a day's idempotency keys would look like a leak.
+            ("GATEWAY__STORE__PATH", &*store.to_string_lossy()),
         ];
         let settings =
             json!({"latency": "10ms", "lag": "10ms", "lag_spread": "300ms", "seed": SEED});

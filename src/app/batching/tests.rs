@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 mod script;
 
-use self::script::{Always, BudgetLog, LostNotes, PatchLog, coordinator, rejected};
+use self::script::{Always, BudgetLog, LostNotes, coordinator, rejected};
 use super::*;
 use crate::app::budget_accounts::ReservedCalls;
 use crate::app::coalescing::Coalescer;
@@ -14,7 +14,7 @@ use crate::app::conversation_reads::ConversationReads;
 use crate::app::lag::LagTracker;
 use crate::app::pending_writes::PendingWrites;
 use crate::app::snapshot_cache::SnapshotCache;
-use crate::app::testing;
+use crate::app::testing::{self, PatchLog};
 use crate::app::write_coordinator::WriteCoordinator;
 use crate::domain::{AttributeKey, AttributeMap, AttributeValue, Client, KeyChange, Patch};
 use crate::error::Error;

@@ -1,7 +1,8 @@
 //! Limits the number of connections, in total and for each address.
 //!
-//! The server closes a connection over either limit at once. The limit per address prevents that one
-//! client takes all slots.
+//! The server closes a connection over a limit at once. The limit per address prevents that one client
+//! takes all slots. Once half of them are in use, it shrinks with those that are free, so that a few
+//! dozen addresses together cannot take all slots either.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,10 +15,13 @@ use crate::config::IpNetwork;
 use crate::http::AddressKey;
 use crate::telemetry::ServiceMetrics;
 
+/// Where slots are scarce, an address gets at most one of so many free ones.
+const FREE_PER_ADDRESS: usize = 8;
+
 /// The open connections.
 pub struct ConnectionSlots {
     limits: ConnectionLimits,
-    /// A proxy has connections of many clients, so the limit per address does not apply to it.
+    /// A proxy has connections of many clients, so only the total limits it.
     trusted_proxies: Arc<[IpNetwork]>,
     metrics: ServiceMetrics,
     open: Mutex<OpenConnections>,
@@ -51,8 +55,15 @@ impl ConnectionSlots {
         let is_proxy = self.trusted_proxies.iter().any(|proxy| proxy.contains(address.ip()));
         let mut open = self.open.lock();
         let of_address = open.by_address.get(&source).copied().unwrap_or_default();
-        let is_over_limit = of_address >= self.limits.per_address && !is_proxy;
-        if is_over_limit || open.total >= self.limits.connections {
+        let free = self.limits.connections.saturating_sub(open.total);
+        let most = if is_proxy {
+            usize::MAX
+        } else if free > open.total {
+            self.limits.per_address
+        } else {
+            self.limits.per_address.min(free.div_ceil(FREE_PER_ADDRESS))
+        };
+        if free == 0 || of_address >= most {
             return None;
         }
         open.by_address.insert(source, of_address + 1);
@@ -109,6 +120,17 @@ mod tests {
         assert!(from("192.0.2.2:1").is_some(), "another address has its own slots");
         drop(first);
         assert!(from("192.0.2.1:3").is_some());
+    }
+
+    #[test]
+    fn many_addresses_leave_slots_for_another_one() {
+        let slots = slots(10_000, 1_000);
+        let held: Vec<_> = (0..20)
+            .flat_map(|address| (0..1_000).map(move |port| ([192, 0, 2, address], port)))
+            .filter_map(|address| slots.acquire(address.into()))
+            .collect();
+        assert!(held.len() > 9_000, "{} are in use", held.len());
+        assert!(slots.acquire("198.51.100.1:1".parse().expect("an address")).is_some());
     }
 
     #[test]

@@ -1,77 +1,26 @@
-//! What a queue is built on, scripted: upstream, the call budget, the leases of replicas.
+//! What a queue is built on, scripted: the call budget, the leases of replicas, notes and preconditions.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::app::batching::WritePrecondition;
 use crate::app::write_coordinator::{OutagePolicy, WriteCoordinator};
-use crate::domain::{AttributeMap, Conversation, ListPage, ParticipantId, Patch};
+use crate::domain::{AttributeMap, ParticipantId, Patch};
 use crate::error::Error;
 use crate::ports::store::{LastPatch, StoreError, StoreFuture, WriteLease, WriteLeases};
 use crate::ports::{
-    BoxFuture, BudgetAccount, CallBudget, CallPermits, ConversationsPort, PatchOutcome,
-    PriorityClass, RequestContext, Reservation, ReservationRequest, StoreLink, UnlimitedBudget,
-    UpstreamPatch, UpstreamQuery, UpstreamRead, WriteNotes,
+    BoxFuture, BudgetAccount, CallBudget, CallPermits, PatchOutcome, PriorityClass, Reservation,
+    ReservationRequest, StoreLink, UnlimitedBudget, WriteNotes,
 };
-
-/// Keeps the keys of each PATCH, and answers after 10 ms: as scripted, and then with acceptance. A
-/// PATCH leaves after 5 ms.
-#[derive(Default)]
-pub struct PatchLog(pub Mutex<Vec<String>>, Mutex<VecDeque<fn() -> PatchOutcome>>);
-
-impl PatchLog {
-    pub fn scripted(answers: &[fn() -> PatchOutcome]) -> Arc<Self> {
-        Arc::new(Self(Mutex::default(), Mutex::new(answers.to_vec().into())))
-    }
-}
 
 /// Upstream refuses the content of a PATCH.
 pub fn rejected() -> PatchOutcome {
     PatchOutcome::Refused(Error::UpstreamRejected { status: 400, code: None, message: None })
-}
-
-impl ConversationsPort for PatchLog {
-    fn reads_participants_singly(&self) -> bool {
-        false
-    }
-
-    fn read<'a>(
-        &'a self,
-        _: UpstreamRead,
-        _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<Conversation, Error>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn find<'a>(
-        &'a self,
-        _: UpstreamQuery<'a>,
-        _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<ListPage, Error>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn patch<'a>(
-        &'a self,
-        patch: UpstreamPatch,
-        context: &'a RequestContext,
-    ) -> BoxFuture<'a, PatchOutcome> {
-        assert!(patch.permit.is_some(), "every PATCH has its permit");
-        let keys: Vec<_> = patch.attributes.iter().map(|(key, _)| key.as_str()).collect();
-        self.0.lock().push(keys.join(","));
-        let answer = self.1.lock().pop_front();
-        Box::pin(async move {
-            sleep(Duration::from_millis(5)).await;
-            context.count_call();
-            sleep(Duration::from_millis(5)).await;
-            answer.map_or(PatchOutcome::Accepted, |answer| answer())
-        })
-    }
 }
 
 /// Keeps what was requested. Accounts other than the first client's get their calls at once, and
