@@ -12,7 +12,6 @@
 
 mod code;
 
-use std::fmt;
 use std::time::Duration;
 
 pub use code::ErrorCode;
@@ -43,12 +42,6 @@ impl Effect {
             Self::Unknown => "unknown",
             Self::Applied => "applied",
         }
-    }
-}
-
-impl fmt::Display for Effect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -30,7 +30,6 @@ use crate::shutdown::ShutdownSignal;
 /// deadline. It is well within the 100 ms that an answer may be late.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 
-/// Makes the calls that are shared.
 pub trait CallSource: Send + Sync + 'static {
     type Key: Clone + Eq + Hash + Send + Sync;
     type Output: Clone + Send + Sync;
@@ -52,7 +51,6 @@ pub trait CallSource: Send + Sync + 'static {
     fn keep(&self, _key: &Self::Key, _output: &Self::Output, _is_stale: bool) {}
 }
 
-/// What the source needs to know of a call.
 #[derive(Debug)]
 pub struct CallParts {
     pub sent: Instant,
@@ -87,7 +85,6 @@ struct KeyCalls<T> {
     latest: Option<watch::Sender<Option<(Instant, T)>>>,
 }
 
-/// One of the calls for a key.
 struct CallId<K> {
     key: K,
     id: u64,
@@ -175,7 +172,6 @@ impl<S: CallSource> Coalescer<S> {
         self.0.keys.lock()
     }
 
-    /// Applies `work` to a call; `None` if it has ended.
     fn with<T>(
         &self,
         call: &CallId<S::Key>,

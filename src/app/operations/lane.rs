@@ -40,7 +40,6 @@ const GROUP: usize = 20;
 /// How long an operation waits for the others of its group.
 const GATE_TIME: Duration = Duration::from_millis(500);
 
-/// Works on the operations of one conversation.
 pub(super) struct LaneWorker {
     pub journal: Arc<dyn OperationJournal>,
     pub recorder: Arc<MetricsRecorder>,
