@@ -37,11 +37,7 @@ impl Effect {
     pub const ALL: [Self; 3] = [Self::NotApplied, Self::Applied, Self::Unknown];
 
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotApplied => "notApplied",
-            Self::Unknown => "unknown",
-            Self::Applied => "applied",
-        }
+        ["notApplied", "unknown", "applied"][self as usize]
     }
 }
 

@@ -29,13 +29,7 @@ impl RequestPhase {
     pub const ALL: [Self; 5] = [Self::Queue, Self::Token, Self::Read, Self::Patch, Self::Verify];
 
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queue => "queue",
-            Self::Token => "token",
-            Self::Read => "read",
-            Self::Patch => "patch",
-            Self::Verify => "verify",
-        }
+        ["queue", "token", "read", "patch", "verify"][self as usize]
     }
 }
 
