@@ -138,8 +138,7 @@ impl From<StoreError> for Error {
     }
 }
 
-/// The wait that clients get if upstream named none. It lets a brief fault pass, and is short enough
-/// for a live call.
+/// The wait if upstream named none: it lets a brief fault pass, and is short enough for a live call.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 impl Error {

@@ -57,8 +57,7 @@ pub struct TelemetryOutput {
 }
 
 impl TelemetryOutput {
-    /// Creates the subscriber. `filter` has the syntax of `RUST_LOG`. [`Self::install`] makes it
-    /// global.
+    /// Creates the subscriber. `filter` has the syntax of `RUST_LOG`.
     pub fn new(output: LogOutput, format: LogLineFormat, filter: &str) -> Result<Self, ParseError> {
         let LogOutput { writer, losses, guard } = output;
         let events = tracing_subscriber::fmt()
@@ -72,8 +71,7 @@ impl TelemetryOutput {
         Ok(Self { dispatch, losses, guard: Arc::new(Mutex::new(guard)) })
     }
 
-    /// Makes this the subscriber of the process and logs panics through it. Later calls do not replace
-    /// the subscriber.
+    /// Makes this the subscriber of the process, unless it has one, and logs panics through it.
     pub fn install(&self) {
         // This fails only in tests, which run the service several times in one process.
         let _ = tracing::dispatcher::set_global_default(self.dispatch.clone());

@@ -107,9 +107,6 @@ impl<S: CallSource> Coalescer<S> {
     }
 
     /// Joins a call that can serve, or starts one. Returns what was reserved with it, too.
-    ///
-    /// # Errors
-    /// Of upstream, of the budget, or when the deadline comes first.
     pub async fn call(
         &self,
         wanted: CoalescedCall<S::Key>,

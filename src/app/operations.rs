@@ -69,11 +69,8 @@ impl OperationQueue {
         self.0.status.lock().clone()
     }
 
-    /// Stores a write durably. `false`: the store cannot do that, so nothing was stored.
-    ///
-    /// # Errors
-    /// If it was not stored. A write that may have been stored is cancelled; if that fails, too, the effect
-    /// is unknown.
+    /// Stores a write durably. `false`: the store cannot do that, so nothing was stored. A write that may
+    /// have been stored is cancelled; if that fails, too, the effect is unknown.
     pub async fn accept(&self, operation: NewOperation) -> Result<bool, RequestFailure> {
         if self.status().is_err() {
             return Ok(false);

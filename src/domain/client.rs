@@ -80,8 +80,7 @@ impl fmt::Display for ClientName {
 
 const DIGEST_BYTES: usize = 32;
 
-/// SHA-256 of a key. Keys are long and random, so an attacker cannot find one by trial. `Debug` does
-/// not show the digest either.
+/// SHA-256 of a key. Keys are long and random, so an attacker cannot find one by trial.
 #[derive(Clone, Copy)]
 pub struct KeyDigest([u8; DIGEST_BYTES]);
 

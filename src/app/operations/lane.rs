@@ -32,8 +32,7 @@ const SHORTEST_TRY: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often a claim is extended. It is a fraction of its lease.
 const RENEWAL: Duration = Duration::from_secs(3);
-/// How long after it was asked for a claim gives the right to send. Its lease is two seconds longer, for a
-/// call that has left.
+/// How long a claim gives the right to send. Its lease is two seconds longer, for a call that has left.
 const CLAIM_TIME: Duration = Duration::from_secs(8);
 /// Most operations that are carried out together.
 const GROUP: usize = 20;
@@ -161,8 +160,7 @@ impl LaneWorker {
         self.finish(notes.id, state, Some(result)).await
     }
 
-    /// Extends the claim while `work` goes on. `None`: it is lost, so another process may work on the
-    /// conversation.
+    /// Extends the claim while `work` goes on. `None`: it is lost, perhaps to another process.
     async fn while_claimed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let renewing = async {
             loop {
