@@ -117,6 +117,8 @@ pub struct WriteMetrics {
     pub keys_lost: Counter,
     pub visibility_lag: DurationHistogram,
     pub read_backs: Histogram,
+    /// From the arrival of a write to the read-back that proved it.
+    pub verified: DurationHistogram,
     pub wait: DurationHistogram,
     pub batch: Histogram,
     pub calls: Histogram,
@@ -252,6 +254,7 @@ impl WriteMetrics {
             keys_lost: to.metric("keys_lost", "Keys missing after a write that did not send them"),
             visibility_lag: to.metric("visibility_lag_seconds", "Lag of reads behind a PATCH"),
             read_backs: to.add("read_backs", "Read-backs of one write", up_to(12)),
+            verified: to.metric("write_verified_seconds", "Time until a write was proved"),
             wait: to.metric("write_wait_seconds", "Time of a write in its queue"),
             batch: to.add("batch_writes", "Writes sent in one PATCH", powers),
             calls: to.add(

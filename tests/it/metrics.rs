@@ -162,6 +162,10 @@ async fn turns_show_who_waits_how_long_and_how_many_share_a_patch() {
     assert!((batches.0 - 3.0).abs() < 0.1 && (batches.1 - 4.0).abs() < 0.1, "{batches:?}");
     let waited = app.figure("write_wait_seconds_sum").await;
     assert!(waited > 3.5 && waited < 4.5, "{waited}");
+    // Three proved writes: the first was there for two seconds and the others waited for it.
+    assert!((app.figure("write_verified_seconds_count").await - 3.0).abs() < 0.1);
+    let proved = app.figure("write_verified_seconds_sum").await;
+    assert!(proved > waited + 2.0 && proved < waited + 4.0, "{proved}");
     assert!((app.figure("write_calls_count").await - 3.0).abs() < 0.1);
     assert!((app.figure("snapshot_cache_conversations").await - 1.0).abs() < 0.1);
     assert!(app.figure("snapshot_cache_bytes").await > 500.0);

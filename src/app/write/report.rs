@@ -43,6 +43,9 @@ impl WriteOperation {
         }
         self.request.context.note_outcomes(|key| report.outcomes.get(key).copied());
         self.shared.recorder.writes.read_backs.observe(self.verification.reads.into());
+        if report.verification.status == VerificationStatus::Verified {
+            self.shared.recorder.writes.verified.observe(self.arrived.elapsed());
+        }
         if report.worst() == KeyOutcome::Superseded {
             let error = Error::Superseded(Box::new(report));
             return Err(RequestFailure { error, effect: self.effect });
