@@ -88,10 +88,10 @@ impl<S: CallSource> Coalescer<S> {
                 return Some(None);
             }
             // A more important request moves the call forward, and may need more calls.
-            let is_enough = |held: &ReservationRequest| {
-                request.class >= held.class && request.calls == held.calls
+            let is_short = |held: &mut ExpectedGrant| {
+                request.class < held.request.class || request.calls != held.request.calls
             };
-            if held.take_if(|held| !is_enough(&held.request)).is_some() {
+            if held.take_if(is_short).is_some() {
                 tried.clear();
             }
             // A request with another account may get the calls earlier.
@@ -100,10 +100,7 @@ impl<S: CallSource> Coalescer<S> {
                 match self.reserve(request, &accounts, &mut held) {
                     Ok(Some(permits)) => return Some(Some(permits)),
                     Ok(None) => tried.extend(accounts),
-                    Err(refusal) => {
-                        self.refuse(call, request.deadline, || refusal);
-                        continue;
-                    }
+                    Err(refusal) => self.refuse(call, request.deadline, || refusal),
                 }
             }
             let Some(grant) = &mut held else { continue };
