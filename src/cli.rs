@@ -1,6 +1,5 @@
 //! The command line: one function per command.
 
-mod check;
 mod doctor;
 mod new_key;
 mod serve;
@@ -16,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, LogFormat};
-use crate::service::{ProbeTarget, ask, readiness_url};
+use crate::service::{ask, readiness_url};
 use crate::telemetry::{LogLineFormat, LogOutput, TelemetryOutput};
 
 /// Reads and writes the participant attributes of live Genesys Cloud calls, and verifies each write.
@@ -101,7 +100,7 @@ pub async fn run() -> ExitCode {
         Command::Serve => serve::serve(&source).await,
         Command::Demo { load } => serve::demo(&source, &load).await,
         Command::Simulate { load } => simulate::simulate(&source, &load).await,
-        Command::CheckConfig { online } => check::check_config(&source, online).await,
+        Command::CheckConfig { online } => doctor::check_config(&source, online).await,
         Command::Doctor(options) => return doctor::doctor(&source, &options).await,
         Command::PrintConfig => print_config(&source),
         Command::NewKey { name } => new_key::new_key(&name),
@@ -126,12 +125,17 @@ fn print_config(source: &config::ConfigSource) -> anyhow::Result<()> {
 
 /// Fails unless the service answers with a 2xx. Needs no credentials.
 async fn healthcheck(source: &config::ConfigSource, url: Option<String>) -> anyhow::Result<()> {
-    if let Some(url) = url {
-        return ask(&url, ProbeTarget::Other).await;
+    match url {
+        Some(url) => ask(&url, false).await,
+        None => ask(&readiness_url(&own_url(source)?), true).await,
     }
+}
+
+/// The base URL of the service of this configuration, on this machine.
+fn own_url(source: &config::ConfigSource) -> anyhow::Result<String> {
     let server = config::load(source)?.config.server;
-    let address = simulate::reachable(server.bind);
-    ask(&readiness_url(address, server.tls.is_some()), ProbeTarget::Own).await
+    let scheme = if server.tls.is_some() { "https" } else { "http" };
+    Ok(format!("{scheme}://{}", simulate::reachable(server.bind)))
 }
 
 /// Warns on standard error of variables that look like settings but are not read.

@@ -14,59 +14,41 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-mod audit;
 mod auth;
 mod error;
 mod genesys;
 mod ignored;
 mod keys;
-mod limits;
 mod log;
-mod network;
-mod proxy;
 mod region;
 mod render;
 mod requests;
-mod route;
 mod server;
-mod simulator;
 mod sources;
 mod store;
-mod tls;
-mod tracing;
 mod url;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use audit::{AuditConfig, AuditDestination, AuditFailureMode};
 pub use auth::ClientEntry;
-pub(crate) use auth::{AuthConfig, AuthMode, ClientsFileError, read_clients};
-pub(crate) use error::ValueOrigin;
-pub use error::{ConfigError, ConfigProblem};
-pub(crate) use genesys::{ClearWith, GenesysConfig, PatchBody, RateCeilings};
-pub use ignored::IgnoredVariable;
-pub(crate) use limits::LimitsConfig;
-pub(crate) use log::LogConfig;
+pub(crate) use auth::{AuthConfig, AuthMode, read_clients};
+pub use error::ConfigError;
+pub use genesys::PathTemplate;
+pub(crate) use genesys::{ClearWith, GenesysConfig, PatchBody, RateCeilings, UpstreamRoute};
 pub use log::LogFormat;
-pub use network::IpNetwork;
-pub use proxy::HttpProxy;
+pub(crate) use log::{AuditConfig, AuditDestination, AuditFailureMode, LogConfig, TracingConfig};
 pub use region::Region;
 pub(crate) use requests::{
-    DebugConfig, ParticipantsConfig, ReadsConfig, VerifyConfig, WritesConfig,
+    DebugConfig, ParticipantsConfig, ReadsConfig, SimulatorConfig, VerifyConfig, WritesConfig,
 };
-pub use route::PathTemplate;
-pub(crate) use route::UpstreamRoute;
-pub(crate) use server::ServerConfig;
-pub(crate) use simulator::SimulatorConfig;
+pub(crate) use server::{ClientCertificates, LimitsConfig, ServerConfig, TlsConfig};
 pub(crate) use sources::read_secret;
 pub(crate) use store::{OutageMode, StoreBackend, StoreConfig};
-pub(crate) use tls::{ClientCertificates, TlsConfig};
-pub(crate) use tracing::TracingConfig;
-pub use url::BaseUrl;
+pub use url::{BaseUrl, HttpProxy, IpNetwork};
 
-use keys::ConfigKey;
+use error::problem;
 use sources::Settings;
 
 /// All settings, one field per section. `Debug` shows no secret.
@@ -135,23 +117,6 @@ pub struct ConfigSource {
     pub env: BTreeMap<String, String>,
 }
 
-impl ConfigSource {
-    /// A copy without the variables that identify a real organisation: all `GENESYS_…`, and the
-    /// credentials, region and URLs in `GATEWAY__GENESYS__…`. The file stays; [`demo`] ignores the
-    /// same keys in it.
-    #[must_use]
-    pub fn without_credentials(&self) -> Self {
-        let is_real = |name: &str| {
-            keys::all()
-                .filter(|key| key.is_account())
-                .any(|key| name.strip_suffix("_FILE").unwrap_or(name) == key.variable())
-        };
-        let mut source = self.clone();
-        source.env.retain(|name, _| !name.starts_with("GENESYS_") && !is_real(name));
-        source
-    }
-}
-
 /// A valid configuration and the origin of its values.
 #[derive(Clone, Debug)]
 pub struct LoadedConfig {
@@ -168,53 +133,49 @@ impl LoadedConfig {
     }
 }
 
-/// Environment variables that look like settings of this program but are not read.
-pub fn ignored_variables(source: &ConfigSource) -> Vec<IgnoredVariable> {
+/// A warning about each environment variable that looks like a setting of this program but is not read.
+pub fn ignored_variables(source: &ConfigSource) -> Vec<String> {
     ignored::find(&source.env)
 }
 
 /// Reads and checks all sources.
 pub fn load(source: &ConfigSource) -> Result<LoadedConfig, ConfigError> {
-    let mut problems = Vec::new();
-    let settings = sources::collect(source, &mut problems);
-    let secret = settings.origin("genesys.client_secret");
-    let mut loaded = resolve(&settings, problems)?;
-    if let ValueOrigin::FileNamedBy(name) = secret {
-        loaded.config.genesys.client_secret_file = source.env.get(&name).map(PathBuf::from);
-    }
-    Ok(loaded)
+    load_from(source, true)
 }
 
 /// As [`load`], but ignores credentials, region and URLs of a real organisation in the environment
 /// and in the file. Files that hold them are not opened.
 pub fn demo(source: &ConfigSource) -> Result<LoadedConfig, ConfigError> {
-    let mut problems = Vec::new();
-    let mut settings = sources::collect(&source.without_credentials(), &mut problems);
-    settings.reset(ConfigKey::is_account);
-    resolve(&settings, problems)
+    load_from(source, false)
 }
 
-fn resolve(
-    settings: &Settings,
-    mut problems: Vec<ConfigProblem>,
-) -> Result<LoadedConfig, ConfigError> {
-    // Deserializing stops at the first problem. The defaults of its section make the next one visible.
+fn load_from(source: &ConfigSource, is_real: bool) -> Result<LoadedConfig, ConfigError> {
+    let mut problems = Vec::new();
+    let settings = sources::collect(source, is_real, &mut problems);
+    if let Some(mut config) = check(&settings, &mut problems).filter(|_| problems.is_empty()) {
+        let secret = settings.get("genesys.client_secret");
+        config.genesys.client_secret_file = secret.and_then(|secret| secret.file.clone());
+        let rendered = render::render(&settings, &config);
+        return Ok(LoadedConfig { config, rendered });
+    }
+    problems.sort();
+    Err(ConfigError { problems })
+}
+
+/// The settings as sections. Deserializing stops at the first problem. The defaults of its section make
+/// the next one visible.
+fn check(settings: &Settings, problems: &mut Vec<String>) -> Option<Config> {
     let mut remaining = settings.clone();
     loop {
         let tree = remaining.tree();
         let error = match serde_path_to_error::deserialize(tree.clone()) {
-            Ok(config) if problems.is_empty() => {
-                let rendered = render::render(settings, &config);
-                return Ok(LoadedConfig { config, rendered });
-            }
-            Ok(_) => return Err(ConfigError::new(problems)),
+            Ok(config) => return Some(config),
             Err(error) => error,
         };
         let (key, message) = error::describe(&error, &tree);
-        let section = key.split('.').next().unwrap_or_default().to_owned();
-        problems.push(ConfigProblem { origin: settings.origin(&key), key: Some(key), message });
-        if !remaining.reset(|key| key.section.split('.').next() == Some(&section)) {
-            return Err(ConfigError::new(problems));
+        problems.push(problem(&key, &message, settings.origin(&key)));
+        if !remaining.reset(key.split('.').next().unwrap_or_default()) {
+            return None;
         }
     }
 }

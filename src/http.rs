@@ -45,7 +45,7 @@ pub use live::{
 };
 pub use openapi_files::OpenApiFiles;
 pub use operations::RouterRunner;
-pub use peer::{AddressKey, AddressLimiter, CertificateSubject, PeerInfo, forwarded};
+pub use peer::{AddressLimiter, AddressSlot, CertificateSubject, PeerInfo, forwarded};
 pub use router::router;
 pub use state::{
     AppState, HealthCheck, HttpSettings, OpsState, ReadinessProvider, ReadinessReport,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use tokio::net::TcpSocket;
 
-use super::signals::{ShutdownCause, SignalListener};
+use super::signals::SignalListener;
 use super::{say, simulate, telemetry};
 use crate::config::{self, Config, OauthCredentials};
 use crate::service::{self, Replicas, Service, ServiceParts};
@@ -42,7 +42,7 @@ pub async fn demo(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow::Re
     // Any port will do, because only the gateway of this process connects to it.
     let listener = TcpListener::bind(bind).or_else(|_| TcpListener::bind((bind.ip(), 0)));
     let simulation = simulate::start(&config.simulator, load, listener)?;
-    config.genesys.api_url = Some(simulation.url().parse().map_err(anyhow::Error::msg)?);
+    config.genesys.api_url = Some(simulation.url.parse().map_err(anyhow::Error::msg)?);
     config.genesys.login_url = config.genesys.api_url.clone();
     let credentials = OauthCredentials {
         client_id: config.simulator.client_id.clone(),
@@ -52,8 +52,7 @@ pub async fn demo(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow::Re
     // If clients must authenticate, the printed commands contain a key.
     let key = guard_demo(&mut config.auth, config.server.bind);
     let log = telemetry(&config.log)?;
-    // `demo` ignores the variables of a real organisation on purpose.
-    warn_of_ignored(&source.without_credentials());
+    warn_of_ignored(source);
     let (service, listener, address) = start(&config, &credentials, &log).await?;
     say(&simulation.banner(address, config.server.tls.is_some(), key));
     run((service, listener), signals, &config, &log).await
@@ -99,14 +98,7 @@ async fn run(
     config: &Config,
     log: &TelemetryOutput,
 ) -> anyhow::Result<()> {
-    let files = service.watched_files();
-    let ends = ShutdownCause {
-        shutdown: service.shutdown().clone(),
-        drain: config.server.drain,
-        records: service.last_records(),
-        log: log.clone(),
-    };
-    tokio::spawn(signals.handle(files, ends));
+    tokio::spawn(signals.handle(service.handle(), config.server.drain.get(), log.clone()));
     let ended = service.serve(listener).await;
     tracing::info!("stopped");
     log.finish();

@@ -5,8 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::service::{LastRecords, WatchedFiles};
-use crate::shutdown::ShutdownSignal;
+use crate::service::{ServiceHandle, WatchedFiles};
 use crate::telemetry::TelemetryOutput;
 
 /// Time for the last audit records after a second signal.
@@ -17,33 +16,20 @@ const INTERRUPTED_STATUS: i32 = 130;
 
 /// The signals that the service handles. None of them ends the process by default any more.
 pub struct SignalListener {
-    interrupt: Signal,
-    terminate: Signal,
-    quit: Signal,
+    /// SIGINT, SIGTERM and SIGQUIT.
+    ends: [Signal; 3],
     hangup: Signal,
     /// SIGUSR1, SIGUSR2 and SIGPIPE do nothing. SIGXFSZ makes a write fail, as on a full disk.
     _ignored: [Signal; 4],
 }
 
-/// What the handler needs to end the service.
-pub struct ShutdownCause {
-    /// Begins the drain.
-    pub shutdown: ShutdownSignal,
-    /// Time limit of the drain.
-    pub drain: Duration,
-    /// The audit records to write before the end.
-    pub records: LastRecords,
-    /// The log, whose last lines are written before the end.
-    pub log: TelemetryOutput,
-}
-
 impl SignalListener {
     /// Installs the handlers.
     pub fn listen() -> std::io::Result<Self> {
+        let [int, term, quit] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::quit()];
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            quit: signal(SignalKind::quit())?,
+            ends: [signal(int)?, signal(term)?, signal(quit)?],
             hangup: signal(SignalKind::hangup())?,
             _ignored: [
                 signal(SignalKind::user_defined1())?,
@@ -56,25 +42,25 @@ impl SignalListener {
 
     /// The first SIGINT, SIGTERM or SIGQUIT begins the drain, the second ends the process. SIGHUP
     /// reloads files.
-    pub async fn handle(mut self, files: WatchedFiles, ends: ShutdownCause) {
-        self.end_signal(&files).await;
-        let drain = ends.drain;
+    pub async fn handle(mut self, service: ServiceHandle, drain: Duration, log: TelemetryOutput) {
+        self.end_signal(&service.files).await;
         tracing::info!(drain_s = drain.as_secs(), "draining; a second signal ends at once");
-        ends.shutdown.begin(drain);
-        self.end_signal(&files).await;
+        service.shutdown.begin(drain);
+        self.end_signal(&service.files).await;
         tracing::warn!("ended at once by a second signal");
-        ends.records.written(FORCED_FLUSH_TIMEOUT).await;
-        ends.log.finish();
+        service.records.written(FORCED_FLUSH_TIMEOUT).await;
+        log.finish();
         std::process::exit(INTERRUPTED_STATUS);
     }
 
     /// Waits for a signal that ends the service; handles SIGHUP meanwhile.
     async fn end_signal(&mut self, files: &WatchedFiles) {
+        let [interrupt, terminate, quit] = &mut self.ends;
         loop {
             tokio::select! {
-                _ = self.interrupt.recv() => return,
-                _ = self.terminate.recv() => return,
-                _ = self.quit.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = terminate.recv() => return,
+                _ = quit.recv() => return,
                 _ = self.hangup.recv() => reload(files),
             }
         }

@@ -13,9 +13,11 @@ use genesys_simulator::{DemoCall, Simulator, SimulatorSettings};
 
 /// A running simulator.
 pub struct SimulatorServer {
-    address: SocketAddr,
+    /// Its URL from this machine.
+    pub url: String,
     calls: Vec<DemoCall>,
-    loaded: Vec<String>,
+    /// The calls as text.
+    list: String,
 }
 
 /// Runs the simulator until a signal.
@@ -39,23 +41,26 @@ pub fn start(
 ) -> anyhow::Result<SimulatorServer> {
     let simulator = Simulator::new(settings(config));
     let calls = simulator.demo_calls();
-    let mut loaded = Vec::new();
+    let mut list = String::from("Calls:\n");
+    for call in &calls {
+        let _ = writeln!(list, "  {}  {}", call.conversation_id, call.description);
+    }
     for file in config.load.iter().chain(load) {
         let name = file.display();
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
         let json = serde_json::from_str(&text).with_context(|| format!("{name} is not JSON"))?;
         let id = simulator.add_conversation(&json).with_context(|| format!("cannot use {name}"))?;
-        loaded.push(id);
+        let _ = writeln!(list, "  {id}  loaded from a file");
     }
     let listener =
         listener.with_context(|| format!("cannot listen on {} (simulator.bind)", config.bind))?;
-    let address = listener.local_addr()?;
+    let url = format!("http://{}", reachable(listener.local_addr()?));
     listener.set_nonblocking(true)?;
     // The control API checks the address of its client.
     let service = simulator.router().into_make_service_with_connect_info::<SocketAddr>();
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tokio::spawn(async move { axum::serve(listener, service).await });
-    Ok(SimulatorServer { address, calls, loaded })
+    Ok(SimulatorServer { url, calls, list })
 }
 
 fn settings(config: &config::SimulatorConfig) -> SimulatorSettings {
@@ -63,13 +68,13 @@ fn settings(config: &config::SimulatorConfig) -> SimulatorSettings {
     SimulatorSettings {
         client_id: config.client_id.clone(),
         client_secret: config.client_secret.expose_secret().to_owned(),
-        token_lifetime: config.token_lifetime,
-        latency: config.latency,
-        lag: config.lag,
+        token_lifetime: config.token_lifetime.get(),
+        latency: config.latency.get(),
+        lag: config.lag.get(),
         requests_per_minute: per_minute(config.requests_per_minute),
-        rate_window: config.rate_window,
+        rate_window: config.rate_window.get(),
         token_requests_per_minute: per_minute(config.token_requests_per_minute),
-        size_limit: Some(config.size_limit).filter(|limit| *limit > 0),
+        size_limit: Some(config.size_limit.get()).filter(|limit| *limit > 0),
         semantics: config.patch,
         null: config.null,
         empty: config.empty,
@@ -82,23 +87,17 @@ fn settings(config: &config::SimulatorConfig) -> SimulatorSettings {
 }
 
 impl SimulatorServer {
-    /// Its URL from this machine.
-    pub fn url(&self) -> String {
-        format!("http://{}", reachable(self.address))
-    }
-
     /// The text that `simulate` prints.
     fn description(&self) -> String {
-        let url = self.url();
+        let Self { url, list, .. } = self;
         format!(
-            "Simulator of Genesys Cloud on {url}\n\n{}\n\
+            "Simulator of Genesys Cloud on {url}\n\n{list}\n\
              Connect a gateway to it:\n  \
              GATEWAY__GENESYS__API_URL={url} GATEWAY__GENESYS__LOGIN_URL={url} \\\n    \
              GENESYS_CLIENT_ID=demo GENESYS_CLIENT_SECRET=demo-secret attribute-gateway\n\
              Script a fault, here a 429 for the next PATCH:\n  \
              curl -d '{{\"on\":{{\"kind\":\"patch\"}},\"action\":\"throttle\",\"retry_after\":2}}' \\\n    \
-             -H 'Content-Type: application/json' {url}/__sim/faults",
-            self.list(),
+             -H 'Content-Type: application/json' {url}/__sim/faults"
         )
     }
 
@@ -112,8 +111,8 @@ impl SimulatorServer {
         let mut text = format!(
             "attribute-gateway demo: {scheme}://{}, in front of a simulated Genesys Cloud ({})\n\n{}",
             reachable(gateway),
-            self.url(),
-            self.list()
+            self.url,
+            self.list
         );
         let live = self.calls.iter().find(|call| call.live);
         let ended = self.calls.iter().find(|call| !call.live);
@@ -131,17 +130,6 @@ impl SimulatorServer {
                  An intentional error, a write to a call that has ended:\n  {put}{ended}\n\n\
                  Ctrl-C ends it."
             );
-        }
-        text
-    }
-
-    fn list(&self) -> String {
-        let mut text = String::from("Calls:\n");
-        for call in &self.calls {
-            let _ = writeln!(text, "  {}  {}", call.conversation_id, call.description);
-        }
-        for id in &self.loaded {
-            let _ = writeln!(text, "  {id}  loaded from a file");
         }
         text
     }

@@ -7,8 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::say;
-use super::simulate::reachable;
+use super::{own_url, say};
 use crate::config;
 use crate::service::{LiveStream, live_events_url};
 
@@ -34,52 +33,38 @@ pub struct TopArgs {
     once: bool,
 }
 
-/// Shows the state until the process is ended. Connects again if the connection is lost.
-///
-/// # Errors
-/// If the service refuses the request; with `--once`, also if it cannot be reached.
+/// Shows the state until the process is ended, and connects again meanwhile; or shows it once.
 pub async fn top(source: &config::ConfigSource, args: TopArgs) -> anyhow::Result<()> {
-    let base = if let Some(url) = args.url {
-        url
-    } else {
-        let server = config::load(source)?.config.server;
-        let scheme = if server.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", reachable(server.bind))
+    let url = match args.url {
+        Some(base) => live_events_url(&base),
+        None => live_events_url(&own_url(source)?),
     };
     let key = match args.key_file {
-        Some(file) => Some(
-            std::fs::read_to_string(&file)
-                .with_context(|| format!("cannot read {}", file.display()))?,
-        ),
+        Some(file) => {
+            let text = std::fs::read_to_string(&file);
+            Some(text.with_context(|| format!("cannot read {}", file.display()))?)
+        }
         None => source.env.get(KEY_VARIABLE).cloned(),
     };
-    let (url, key) = (live_events_url(&base), key.as_deref().map(str::trim));
+    let key = key.as_deref().map(str::trim);
     loop {
-        let Some(lost) = watch(&url, key, args.once).await? else { return Ok(()) };
-        if args.once {
-            return Err(lost);
+        match watch(&url, key, args.once).await {
+            Err(lost) if !args.once => say(&format!("disconnected, retrying: {lost:#}")),
+            ended => return ended,
         }
-        say(&format!("disconnected, retrying: {lost:#}"));
         tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
-/// Shows events until the connection is lost; returns the reason. `None` if one event was wanted.
-async fn watch(url: &str, key: Option<&str>, once: bool) -> anyhow::Result<Option<anyhow::Error>> {
-    let mut stream = match LiveStream::open(url, key).await? {
-        Ok(stream) => stream,
-        Err(lost) => return Ok(Some(lost)),
-    };
+/// Shows one event, or all of them until the connection is lost.
+async fn watch(url: &str, key: Option<&str>, once: bool) -> anyhow::Result<()> {
+    let mut stream = LiveStream::open(url, key).await?;
     loop {
-        match stream.next().await {
-            Ok(event) => {
-                let clear = if once { "" } else { CLEAR };
-                say(&format!("{clear}{}", table(&event)));
-            }
-            Err(lost) => return Ok(Some(lost)),
-        }
+        let event = stream.next().await?;
+        let clear = if once { "" } else { CLEAR };
+        say(&format!("{clear}{}", table(&event)));
         if once {
-            return Ok(None);
+            return Ok(());
         }
     }
 }
@@ -103,32 +88,44 @@ fn table(status: &Value) -> String {
 }
 
 fn lines(status: &Value) -> [(&'static str, String); 6] {
-    // Fills the members at these paths in.
-    let fill = |template: &str, paths: &[&str]| {
-        let fill = |line: String, path: &&str| line.replacen("{}", &text(status.pointer(path)), 1);
-        paths.iter().fold(template.to_owned(), fill)
-    };
-    let client = |one: &Value| format!("{} {}", text(one.get("client")), one["calls"]);
-    let upstream = |one: &Value| {
-        let (name, state) = (text(one.get("name")), text(one.get("state")));
-        format!("{name} {state} ({} of {})", one["accepts"], one["requests"])
-    };
     let list = |path, show: &dyn Fn(&Value) -> String| {
         items(status.pointer(path)).map(show).collect::<Vec<_>>().join(", ")
     };
-    let budget =
-        "{} calls free for writes, limit {} in {} s, {} requests wait, {} calls of other programs";
-    let members = ["available", "limit", "windowSeconds", "waiting", "others"];
-    let members = members.map(|member| format!("/budget/{member}"));
-    let token = "{}, fetched {} s ago, expires in {} s";
     [
-        ("budget", fill(budget, &members.each_ref().map(String::as_str))),
-        ("clients", list("/budget/clients", &client)),
-        ("upstream", list("/upstream", &upstream)),
-        ("token", fill(token, &["/token/state", "/token/ageSeconds", "/token/expiresInSeconds"])),
-        ("writes", fill("{} in progress, {} queued", &["/writes/inFlight", "/writes/waiting"])),
-        ("lag", fill("p50 {} ms, p95 {} ms", &["/visibilityLag/p50Ms", "/visibilityLag/p95Ms"])),
+        (
+            "budget",
+            filled(
+                &status["budget"],
+                "{available} calls free for writes, limit {limit} in {windowSeconds} s, {waiting} \
+                 requests wait, {others} calls of other programs",
+            ),
+        ),
+        ("clients", list("/budget/clients", &|one| filled(one, "{client} {calls}"))),
+        (
+            "upstream",
+            list("/upstream", &|one| filled(one, "{name} {state} ({accepts} of {requests})")),
+        ),
+        (
+            "token",
+            filled(
+                &status["token"],
+                "{state}, fetched {ageSeconds} s ago, expires in {expiresInSeconds} s",
+            ),
+        ),
+        ("writes", filled(&status["writes"], "{inFlight} in progress, {waiting} queued")),
+        ("lag", filled(&status["visibilityLag"], "p50 {p50Ms} ms, p95 {p95Ms} ms")),
     ]
+}
+
+/// A text with the members of an object in place of their names in braces.
+fn filled(object: &Value, template: &str) -> String {
+    let mut parts = template.split(['{', '}']);
+    let mut line = parts.next().unwrap_or_default().to_owned();
+    while let (Some(name), Some(rest)) = (parts.next(), parts.next()) {
+        line += &text(object.get(name));
+        line += rest;
+    }
+    line
 }
 
 fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {

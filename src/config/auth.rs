@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::values::CheckedSection;
 
-pub use clients::{ClientEntry, ClientsFileError, read_clients};
+pub use clients::{ClientEntry, read_clients};
 
 /// Which clients may send requests.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,77 +1,21 @@
 //! The problems of a configuration, each with its key and its origin.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use toml::Value;
 
 use super::keys;
 use crate::domain::closest_word;
 
-/// The origin of a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ValueOrigin {
-    /// The defaults that are compiled in.
-    Default,
-    /// The file of `--config`, and the line of the key if it is known.
-    File(PathBuf, Option<usize>),
-    /// An environment variable.
-    Variable(String),
-    /// A file that this environment variable names.
-    FileNamedBy(String),
-}
-
-impl fmt::Display for ValueOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(path, line) => {
-                write!(f, "file {}", printable(&path.display().to_string()))?;
-                line.map_or(Ok(()), |line| write!(f, ", line {line}"))
-            }
-            Self::Variable(name) if name.starts_with("GATEWAY__") => {
-                write!(f, "environment {name}")
-            }
-            Self::Variable(name) => f.write_str(name),
-            Self::FileNamedBy(name) => write!(f, "file named by {name}"),
-        }
-    }
-}
-
-/// One problem. It never holds the value of a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigProblem {
-    /// The dotted path of the key; `None` if a whole source cannot be used.
-    pub key: Option<String>,
-    /// The origin of the value, or of the unknown key.
-    pub origin: ValueOrigin,
-    /// What is wrong.
-    pub message: String,
-}
-
-impl fmt::Display for ConfigProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.key {
-            Some(key) => write!(f, "{key}: {} (from {})", self.message, self.origin),
-            None => write!(f, "{}: {}", self.origin, self.message),
-        }
-    }
-}
-
 /// An invalid configuration, with its problems: all unknown keys, and one wrong value per section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    problems: Vec<ConfigProblem>,
+    pub(super) problems: Vec<String>,
 }
 
 impl ConfigError {
-    pub(super) fn new(mut problems: Vec<ConfigProblem>) -> Self {
-        problems.sort_by_cached_key(ToString::to_string);
-        Self { problems }
-    }
-
-    /// The problems, sorted by key; at least one.
-    pub fn problems(&self) -> &[ConfigProblem] {
+    /// The problems, sorted by key; at least one. None of them holds the value of a secret.
+    pub fn problems(&self) -> &[String] {
         &self.problems
     }
 }
@@ -88,9 +32,20 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// What is wrong with the value of a key, or with the key itself.
+pub(super) fn problem(key: &str, message: &str, origin: &str) -> String {
+    format!("{}: {message} (from {origin})", printable(key))
+}
+
 /// A text fit for one line of a message.
 pub(super) fn printable(text: &str) -> String {
     text.replace(char::is_control, "?")
+}
+
+/// Why a text is not TOML. The message never quotes the text, because it may hold a secret.
+pub(super) fn unreadable(text: &str, error: &toml::de::Error) -> String {
+    let line = keys::line(text, error.span().map_or(0, |span| span.start));
+    format!("TOML parse error at line {line}: {}", printable(error.message()))
 }
 
 /// Appends the likely word to a message.
@@ -107,7 +62,7 @@ pub(super) fn describe(
     tree: &Value,
 ) -> (String, String) {
     let (place, message) = (error.path().to_string(), printable(error.inner().message()));
-    let place = if place == "." { String::new() } else { place };
+    let place = place.trim_matches('.');
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     let named = missing.map(|name| (name, "must be set")).or_else(|| message.split_once(": "));
     // A problem of a whole section begins with the name of a key.
@@ -117,27 +72,17 @@ pub(super) fn describe(
             return (path, message.to_owned());
         }
     }
-    let key = place.split('[').next().unwrap_or_default().to_owned();
+    let key = place.split('[').next().unwrap_or_default();
     let is_type_error = message.starts_with("invalid type") || message.starts_with("invalid value");
-    let message = match keys::find(&key) {
+    if is_type_error && keys::find(key).is_some_and(keys::ConfigKey::is_secret) {
         // These messages of serde quote the value.
-        Some(key) if key.is_secret() && is_type_error => "must be a text in quotes".to_owned(),
-        _ => with_nearest_word(&message),
-    };
-    match client_of(&place, tree) {
-        Some(client) => (key, format!("{client}: {message}")),
-        None => (key, message),
+        return (key.to_owned(), "must be a text in quotes".to_owned());
     }
-}
-
-/// Adds the nearest of the words that serde lists for an unknown field or variant.
-fn with_nearest_word(message: &str) -> String {
+    // serde lists the known words.
     let mut words = message.split('`').skip(1).step_by(2);
-    let likely = match words.next() {
-        Some(word) if message.starts_with("unknown ") => closest_word(word, words),
-        _ => None,
-    };
-    with_likely(message, likely)
+    let word = words.next().filter(|_| message.starts_with("unknown "));
+    let message = with_likely(&message, word.and_then(|word| closest_word(word, words)));
+    (key.to_owned(), client_of(place, tree).map_or_else(String::new, |at| at + ": ") + &message)
 }
 
 /// The client that `auth.clients[2].allow[0]` belongs to, and the key of its entry.

@@ -2,24 +2,23 @@
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::str::FromStr;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use url::Url;
 
-use super::proxy::HttpProxy;
 use super::region::Region;
-use super::route::{CustomRoute, UpstreamRoute};
-use super::url::BaseUrl;
-use super::values::{self, CheckedSection};
+use super::url::{BaseUrl, HttpProxy};
+use super::values::{self, ByteCount, CheckedSection, Count, Millis};
 
 /// The upstream: its address, the credentials for it, and how calls are made.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenesysConfig {
-    #[serde(default, deserialize_with = "values::optional_name")]
+    #[serde(default, deserialize_with = "values::name")]
     pub client_id: Option<String>,
-    #[serde(default, deserialize_with = "values::optional_secret::<1, _>")]
+    #[serde(default, deserialize_with = "values::secret::<1, _, _>")]
     pub client_secret: Option<SecretString>,
     #[serde(skip)]
     pub client_secret_file: Option<PathBuf>,
@@ -38,49 +37,36 @@ pub struct GenesysConfig {
     pub patch_body: PatchBody,
     pub clear_with: ClearWith,
     pub requests_per_minute: NonZeroU64,
-    #[serde(deserialize_with = "values::duration::<100, 3_600_000, _>")]
-    pub rate_window: Duration,
+    pub rate_window: Millis<100, 3_600_000>,
     pub ceilings: RateCeilings,
-    #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
-    pub attempt_timeout: Duration,
-    #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
-    pub connect_timeout: Duration,
-    #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
-    pub backoff_base: Duration,
-    #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
-    pub backoff_cap: Duration,
-    #[serde(deserialize_with = "values::duration::<0, 3_600_000, _>")]
-    pub token_refresh_ahead: Duration,
-    #[serde(deserialize_with = "values::size::<1_024, 268_435_456, _, _>")]
-    pub max_response_bytes: usize,
+    pub attempt_timeout: Millis<1, 60_000>,
+    pub connect_timeout: Millis<1, 60_000>,
+    pub backoff_base: Millis<1, 60_000>,
+    pub backoff_cap: Millis<1, 60_000>,
+    pub token_refresh_ahead: Millis<0, 3_600_000>,
+    pub max_response_bytes: ByteCount<1_024, 268_435_456>,
 }
 
 impl GenesysConfig {
     /// Base URL of the platform API: the override, or the region's.
     pub fn api_base(&self) -> BaseUrl {
-        let region = || BaseUrl::of_host(format_args!("api.{}", self.environment.domain()));
-        self.api_url.clone().unwrap_or_else(region)
+        self.api_url.clone().unwrap_or_else(|| BaseUrl::of_region("api", self.environment))
     }
 
     /// Base URL of the token endpoint: the override, or the region's.
     pub fn login_base(&self) -> BaseUrl {
-        let region = || BaseUrl::of_host(format_args!("login.{}", self.environment.domain()));
-        self.login_url.clone().unwrap_or_else(region)
+        self.login_url.clone().unwrap_or_else(|| BaseUrl::of_region("login", self.environment))
     }
 }
 
-/// How far each class of calls may fill the window, in percent; 20 to 100.
+/// How far each class of calls may fill the window, in percent.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateCeilings {
-    #[serde(deserialize_with = "values::number::<20, 100, _, _>")]
-    pub committed: u8,
-    #[serde(deserialize_with = "values::number::<20, 100, _, _>")]
-    pub writes: u8,
-    #[serde(deserialize_with = "values::number::<20, 100, _, _>")]
-    pub reads: u8,
-    #[serde(deserialize_with = "values::number::<20, 100, _, _>")]
-    pub read_backs: u8,
+    pub committed: Count<20, 100>,
+    pub writes: Count<20, 100>,
+    pub reads: Count<20, 100>,
+    pub read_backs: Count<20, 100>,
 }
 
 /// What a PATCH carries.
@@ -99,41 +85,135 @@ pub enum ClearWith {
     Null,
 }
 
+/// The upstream endpoints for reads and writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UpstreamRoute {
+    Conversations,
+    Calls,
+    Custom,
+}
+
+/// `[genesys.custom]`: path templates of [`UpstreamRoute::Custom`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomRoute {
+    #[serde(deserialize_with = "values::parsed")]
+    pub participant: PathTemplate,
+    #[serde(deserialize_with = "values::parsed")]
+    pub attributes: PathTemplate,
+    #[serde(default, deserialize_with = "values::optional")]
+    pub conversation: Option<PathTemplate>,
+}
+
+/// A URL path with `{conversationId}` and `{participantId}` in it, below the base URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathTemplate(String);
+
+impl PathTemplate {
+    /// The template as configured.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it holds the id of a conversation, and that of a participant.
+    fn ids(&self) -> (bool, bool) {
+        (self.0.contains("{conversationId}"), self.0.contains("{participantId}"))
+    }
+}
+
+impl FromStr for PathTemplate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let path = text.replace("{conversationId}", "id").replace("{participantId}", "id");
+        let base = Url::parse("http://host").map_err(|_| "has no base")?;
+        // The parser changes the path if it has dots, a query or characters that need escapes.
+        let is_plain = base.join(&path).is_ok_and(|url| url.path() == path) && !path.contains("//");
+        is_plain.then(|| Self(text.to_owned())).ok_or(
+            "must be a path that begins with a single `/`, without dots as a segment, query or \
+             placeholders other than {conversationId} and {participantId}",
+        )
+    }
+}
+
 impl CheckedSection for GenesysConfig {
     fn check(&self) -> Result<(), String> {
-        let urls = [("api_url", &self.api_url), ("login_url", &self.login_url)];
-        let leaves = |url: &Option<BaseUrl>| url.as_ref().is_some_and(BaseUrl::leaves_unencrypted);
-        if let Some((key, _)) =
-            urls.into_iter().find(|(_, url)| leaves(url) && !self.allow_insecure)
-        {
-            return Err(format!(
-                "{key}: must be https, unless the host is this machine or genesys.allow_insecure is \
-                 true"
-            ));
+        for (key, url) in [("api_url", &self.api_url), ("login_url", &self.login_url)] {
+            if !self.allow_insecure && url.as_ref().is_some_and(BaseUrl::leaves_unencrypted) {
+                return Err(format!(
+                    "{key}: must be https, unless the host is this machine or genesys.allow_insecure \
+                     is true"
+                ));
+            }
         }
-        if self.backoff_base > self.backoff_cap {
+        if self.backoff_base.get() > self.backoff_cap.get() {
             return Err("backoff_base: must not be above genesys.backoff_cap".to_owned());
         }
         // No class may use more than the class above it, because that class needs the rest.
         let RateCeilings { committed, writes, reads, read_backs } = self.ceilings;
-        let classes = [
-            ("committed", committed),
-            ("writes", writes),
-            ("reads", reads),
-            ("read_backs", read_backs),
-        ];
-        if let Some([(above, _), (class, _)]) = classes.array_windows().find(|[a, b]| b.1 > a.1) {
-            return Err(format!("ceilings.{class}: must not be above genesys.ceilings.{above}"));
+        for (class, found, above, most) in [
+            ("writes", writes, "committed", committed),
+            ("reads", reads, "writes", writes),
+            ("read_backs", read_backs, "reads", reads),
+        ] {
+            if found > most {
+                return Err(format!(
+                    "ceilings.{class}: must not be above genesys.ceilings.{above}"
+                ));
+            }
         }
-        match (self.route, &self.custom) {
-            (UpstreamRoute::Custom, Some(custom)) => custom.check(),
-            (UpstreamRoute::Custom, None) => {
+        match &self.custom {
+            None if self.route == UpstreamRoute::Custom => {
                 Err("custom.participant: must be set when genesys.route is `custom`".to_owned())
             }
-            (_, Some(_)) => {
+            Some(_) if self.route != UpstreamRoute::Custom => {
                 Err("custom.participant: is set, but genesys.route is not `custom`".to_owned())
             }
-            (_, None) => Ok(()),
+            custom => custom.as_ref().map_or(Ok(()), CustomRoute::check),
+        }
+    }
+}
+
+impl CustomRoute {
+    /// Whether each template holds exactly the ids that its endpoint needs.
+    fn check(&self) -> Result<(), String> {
+        let both = "must hold {conversationId} and {participantId}";
+        if self.participant.ids() != (true, true) {
+            return Err(format!("custom.participant: {both}"));
+        }
+        if self.attributes.ids() != (true, true) {
+            return Err(format!("custom.attributes: {both}"));
+        }
+        if self.conversation.as_ref().is_some_and(|path| path.ids() != (true, false)) {
+            let message = "must hold {conversationId} and no {participantId}";
+            return Err(format!("custom.conversation: {message}"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invalid_templates_are_refused() {
+        for text in [
+            "",
+            "v1/{conversationId}",
+            "//evil.com/{conversationId}",
+            "/v1/../{conversationId}",
+            "/v1/{conversation}",
+            "/v1/{conversationId",
+            "/v1/conversationId}",
+            "/v1/{}",
+            "/v1/{{conversationId}}",
+            "/v1?id={conversationId}",
+            "/v1/ {conversationId}",
+            "/ü/{conversationId}",
+        ] {
+            assert!(text.parse::<PathTemplate>().is_err(), "{text}");
         }
     }
 }

@@ -4,75 +4,47 @@
 //! to the wrong region. Messages contain names only, because a value may be a secret.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use super::error::printable;
+use super::error::{printable, with_likely};
 use super::keys;
 use crate::domain::closest_word;
 
 /// How many characters of a name a message shows.
 const MAX_NAME: usize = 80;
 
-/// Beginnings of names, without separators, and the beginning that they stand for.
-const PREFIXES: [(&str, &str); 8] = [
-    ("GENESYSCLOUD", "GENESYS"),
-    ("PURECLOUD", "GENESYS"),
-    ("GENESYS", "GENESYS"),
-    ("GENESIS", "GENESYS"),
-    ("GENSYS", "GENESYS"),
-    ("GATEWAYGENESYS", "GENESYS"),
-    ("GATEWAY", "GATEWAY"),
-    ("GATWAY", "GATEWAY"),
+/// Names that other programs use, and the equivalent setting here, without separators.
+const SYNONYMS: [(&str, &str); 8] = [
+    ("GENESYSREGION", "GENESYSENVIRONMENT"),
+    ("GENESYSHOST", "GENESYSENVIRONMENT"),
+    ("GENESYSSECRET", "GENESYSCLIENTSECRET"),
+    ("GENESYSURL", "GENESYSAPIURL"),
+    ("GATEWAYLOG", "GATEWAYLOGLEVEL"),
+    ("GATEWAYDEBUG", "GATEWAYDEBUGENABLED"),
+    ("GATEWAYPORT", "GATEWAYSERVERBIND"),
+    ("GATEWAYSERVERPORT", "GATEWAYSERVERBIND"),
 ];
 
-/// Names of settings in other programs, and the name of the equivalent setting here.
-const SYNONYMS: [(&str, &str); 9] = [
-    ("LOG", "LOGLEVEL"),
-    ("DEBUG", "DEBUGENABLED"),
-    ("REGION", "ENVIRONMENT"),
-    ("HOST", "ENVIRONMENT"),
-    ("SECRET", "CLIENTSECRET"),
-    ("URL", "APIURL"),
-    ("PORT", "SERVERBIND"),
-    ("SERVERPORT", "SERVERBIND"),
-    ("TIMEOUT", "SERVERDEADLINE"),
-];
-
-/// A variable that is set but not read. `Display` shows the likely name, never the value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IgnoredVariable {
-    name: String,
-    likely: Option<String>,
-}
-
-impl fmt::Display for IgnoredVariable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: String = printable(&self.name).chars().take(MAX_NAME).collect();
-        write!(f, "the variable `{shown}` is set, but this program does not read it; ")?;
-        match &self.likely {
-            Some(likely) => write!(f, "did you mean `{likely}`?"),
-            None => f.write_str(
-                "it reads GENESYS_CLIENT_ID, GENESYS_CLIENT_SECRET, GENESYS_ENVIRONMENT and \
-                 GATEWAY__SECTION__KEY (see `print-config`)",
-            ),
-        }
-    }
-}
-
-/// All such variables, sorted by name. Those that begin with `GATEWAY__` are left out: if they are
-/// unknown, loading fails.
-pub(super) fn find(env: &BTreeMap<String, String>) -> Vec<IgnoredVariable> {
+/// A warning about each such variable, sorted by name, with the likely name and never the value. Those
+/// that begin with `GATEWAY__` are left out: if they are unknown, loading fails.
+pub(super) fn find(env: &BTreeMap<String, String>) -> Vec<String> {
     let known = known_variables();
     let is_unread = |(name, value): &(&String, &String)| {
         let is_read = known.iter().any(|(_, variable)| variable == *name);
-        !value.is_empty() && !is_read && !name.starts_with("GATEWAY__")
+        let is_set = !value.is_empty() && !is_service_link(name, value);
+        is_set && !is_read && !name.starts_with("GATEWAY__")
     };
-    let unread = env.iter().filter(is_unread).filter(|(name, value)| !is_service_link(name, value));
-    let ignored = unread.map(|(name, _)| (name.clone(), likely_variable(name)));
-    ignored
-        .filter(|(name, likely)| likely.is_some() || name.starts_with("GENESYS_"))
-        .map(|(name, likely)| IgnoredVariable { name, likely })
-        .collect()
+    let warning = |(name, _): (&String, _)| {
+        let shown: String = printable(name).chars().take(MAX_NAME).collect();
+        let what = format!("the variable `{shown}` is set, but this program does not read it");
+        match likely_variable(name) {
+            None if name.starts_with("GENESYS_") => Some(format!(
+                "{what}; it reads GENESYS_CLIENT_ID, GENESYS_CLIENT_SECRET, GENESYS_ENVIRONMENT and \
+                 GATEWAY__SECTION__KEY (see `print-config`)"
+            )),
+            likely => likely.map(|likely| with_likely(&what, Some(&likely))),
+        }
+    };
+    env.iter().filter(is_unread).filter_map(warning).collect()
 }
 
 /// Whether Kubernetes or Docker set the variable to describe a service called `gateway`.
@@ -83,44 +55,38 @@ fn is_service_link(name: &str, value: &str) -> bool {
 
 /// The variable that this name probably misspells.
 pub(super) fn likely_variable(name: &str) -> Option<String> {
-    let compact = compact(name);
-    let compact = compact.strip_prefix("ATTRIBUTE").unwrap_or(&compact);
-    if compact == "RUSTLOG" {
-        return Some("RUST_LOG".to_owned());
-    }
-    let known = known_variables();
-    PREFIXES.iter().find_map(|(prefix, own)| {
-        let rest = compact.strip_prefix(prefix)?;
-        let of_prefix = || known.iter().filter_map(|(name, _)| name.strip_prefix(own));
-        let exact =
-            |rest: &str| known.iter().find(|(name, _)| name.strip_prefix(own) == Some(rest));
-        let synonym = || SYNONYMS.iter().find(|(other, _)| *other == rest);
-        let near = || closest_word(rest, of_prefix()).filter(|_| rest.len() > 3);
-        let found = exact(rest).or_else(|| exact(synonym()?.1)).or_else(|| exact(near()?));
-        found.map(|(_, variable)| variable.clone())
-    })
+    let (wanted, known) = (compact(name), known_variables());
+    let exact = |wanted: &str| known.iter().find(|(name, _)| name == wanted);
+    let synonym = || SYNONYMS.iter().find(|(other, _)| *other == wanted);
+    let near = || closest_word(&wanted, known.iter().map(|(name, _)| name.as_str()));
+    let found = exact(&wanted).or_else(|| exact(synonym()?.1)).or_else(|| exact(near()?));
+    found.map(|(_, variable)| variable.clone())
 }
 
-/// The letters and digits of the name, in capitals.
+/// The letters and digits of the name, in capitals, with the usual prefix.
 fn compact(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect()
+    let letters = name.chars().filter(char::is_ascii_alphanumeric);
+    let name: String = letters.map(|c| c.to_ascii_uppercase()).collect();
+    let name = name.strip_prefix("ATTRIBUTE").unwrap_or(&name);
+    let name =
+        name.strip_prefix("GATEWAY").filter(|own| own.starts_with("GENESYS")).unwrap_or(name);
+    let vendor = ["GENESYSCLOUD", "PURECLOUD"].into_iter().find_map(|old| name.strip_prefix(old));
+    vendor.map_or_else(|| name.to_owned(), |rest| format!("GENESYS{rest}"))
 }
 
-/// Every variable after its compact name, and after shorter names that people try.
+/// Every variable after its compact name, and after a shorter name that people try.
 fn known_variables() -> Vec<(String, String)> {
-    let mut known = Vec::new();
-    for (variable, key) in keys::variables() {
-        if key.is_from_file() {
-            let file = format!("{variable}_FILE");
-            known.push((compact(&file), file));
-        }
-        known.push((compact(&variable), variable));
-    }
+    let plain = keys::PLAIN.iter().map(|(name, _)| *name).chain(["RUST_LOG"]);
+    let mut known: Vec<_> = plain.map(|name| (compact(name), name.to_owned())).collect();
     for key in keys::all() {
-        let name = compact(&key.name);
-        if key.section == "genesys" {
-            known.push((format!("GENESYS{name}"), key.variable()));
+        let variable = key.variable();
+        known.push((compact(&variable), variable.clone()));
+        if key.is_from_file() {
+            known.push((compact(&variable) + "FILE", format!("{variable}_FILE")));
         }
+    }
+    for key in keys::all().filter(|key| key.split().1.len() > 3) {
+        let name = key.split().1.replace('_', "").to_uppercase();
         known.push((format!("GATEWAY{name}"), key.variable()));
     }
     known
@@ -132,7 +98,7 @@ mod tests {
 
     fn warning(name: &str, value: &str) -> Option<String> {
         let env = BTreeMap::from([(name.to_owned(), value.to_owned())]);
-        find(&env).first().map(ToString::to_string)
+        find(&env).first().cloned()
     }
 
     const NEAR_MISSES: [(&str, &str); 36] = [

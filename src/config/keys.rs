@@ -5,9 +5,14 @@
 
 use std::sync::LazyLock;
 
+use serde::Deserialize as _;
+use toml::Value;
+use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
+
 /// The defaults, and the reference of all keys.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
+/// Keys whose values are never shown.
 const SECRETS: [&str; 6] = [
     "genesys.client_secret",
     "genesys.proxy",
@@ -17,6 +22,7 @@ const SECRETS: [&str; 6] = [
     "simulator.client_secret",
 ];
 
+/// Keys that identify a real organisation, so that `demo` ignores them.
 const ACCOUNT: [&str; 7] = [
     "genesys.client_id",
     "genesys.client_secret",
@@ -27,54 +33,50 @@ const ACCOUNT: [&str; 7] = [
     "genesys.proxy",
 ];
 
-const FROM_FILE: [&str; 6] = [
-    "genesys.client_id",
-    "genesys.client_secret",
-    "genesys.proxy",
-    "store.redis.url",
-    "audit.key",
-    "tracing.headers",
-];
-
 /// The variables that the vendor's tutorials and SDKs use.
-const PLAIN: [(&str, &str); 3] = [
+pub(super) const PLAIN: [(&str, &str); 5] = [
     ("GENESYS_CLIENT_ID", "genesys.client_id"),
+    ("GENESYS_CLIENT_ID_FILE", "genesys.client_id_file"),
     ("GENESYS_CLIENT_SECRET", "genesys.client_secret"),
+    ("GENESYS_CLIENT_SECRET_FILE", "genesys.client_secret_file"),
     ("GENESYS_ENVIRONMENT", "genesys.environment"),
 ];
 
 /// One key of the configuration.
 pub(super) struct ConfigKey {
-    /// Section without brackets, such as `genesys.custom`.
-    pub section: String,
-    pub name: String,
-    /// Section and name.
     pub path: String,
+    pub default: Value,
 }
 
 impl ConfigKey {
+    /// Section without brackets, such as `genesys.custom`, and name.
+    pub fn split(&self) -> (&str, &str) {
+        self.path.rsplit_once('.').expect("a test loads the defaults, whose keys have sections")
+    }
+
     pub fn variable(&self) -> String {
         format!("GATEWAY__{}", self.path.replace('.', "__").to_uppercase())
     }
 
-    /// Whether the value is never shown.
     pub fn is_secret(&self) -> bool {
         SECRETS.contains(&self.path.as_str())
     }
 
-    /// Whether the key identifies a real organisation, so that `demo` ignores it.
     pub fn is_account(&self) -> bool {
         ACCOUNT.contains(&self.path.as_str())
     }
 
     /// Whether the value may come from a file, named by a variable with the suffix `_FILE`.
     pub fn is_from_file(&self) -> bool {
-        FROM_FILE.contains(&self.path.as_str())
+        let is_public = self.path.starts_with("simulator.");
+        self.path == "genesys.client_id" || (self.is_secret() && !is_public)
     }
 }
 
-static KEYS: LazyLock<Vec<ConfigKey>> =
-    LazyLock::new(|| scan(DEFAULTS).into_iter().map(|(_, key)| key).collect());
+static KEYS: LazyLock<Vec<ConfigKey>> = LazyLock::new(|| {
+    let found = leaves(DEFAULTS, |_| true).expect("a test loads the defaults");
+    found.into_iter().map(|Leaf { path, value, .. }| ConfigKey { path, default: value }).collect()
+});
 
 pub(super) fn all() -> impl Iterator<Item = &'static ConfigKey> {
     KEYS.iter()
@@ -86,39 +88,42 @@ pub(super) fn find(path: &str) -> Option<&'static ConfigKey> {
 
 /// Whether the path is a section, or contains one.
 pub(super) fn is_section(path: &str) -> bool {
-    all().any(|key| is_within(&key.section, path))
+    all().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// Whether the path of the key is equal to `path` or below it.
-pub(super) fn is_within(key: &str, path: &str) -> bool {
-    key.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+/// A value of a file, with its dotted path and its line.
+pub(super) struct Leaf {
+    pub path: String,
+    pub line: usize,
+    pub value: Value,
 }
 
-/// Every variable with its key. Later ones win.
-pub(super) fn variables() -> impl Iterator<Item = (String, &'static ConfigKey)> {
-    let named = |(name, path): (&str, &str)| Some((name.to_owned(), find(path)?));
-    let own = all().map(|key| (key.variable(), key));
-    PLAIN.into_iter().filter_map(named).chain(own).chain(named(("RUST_LOG", "log.level")))
+/// The number of the line at this byte.
+pub(super) fn line(text: &str, start: usize) -> usize {
+    text.get(..start).unwrap_or_default().matches('\n').count() + 1
 }
 
-/// The keys of a file in TOML as it is usually written, each with the number of its line.
-pub(super) fn scan(text: &str) -> Vec<(usize, ConfigKey)> {
-    let mut section = "";
-    let mut keys = Vec::new();
-    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
-        let path = if let Some(list) = line.strip_prefix("[[") {
-            list.trim_end_matches(']').to_owned()
-        } else if let Some(name) = line.strip_prefix('[') {
-            section = name.trim_end_matches(']');
-            continue;
-        } else {
-            let name = line.split_once('=').map_or("#", |(name, _)| name.trim());
-            format!("{section}.{name}")
-        };
-        if let Some((section, name)) = path.rsplit_once('.').filter(|_| !path.contains('#')) {
-            let (section, name) = (section.to_owned(), name.to_owned());
-            keys.push((number, ConfigKey { section, name, path }));
+/// The values of a TOML file by line. Tables are entered if they are sections.
+pub(super) fn leaves(text: &str, is_section: impl Fn(&str) -> bool) -> Result<Vec<Leaf>, Error> {
+    let mut open = vec![(String::new(), DeTable::parse(text)?.into_inner())];
+    let mut found = Vec::new();
+    while let Some((section, table)) = open.pop() {
+        for (name, value) in table {
+            let line = line(text, name.span().start);
+            let name = name.into_inner();
+            // A quoted "server.bind" is not the key `bind` in `[server]`.
+            let name = if name.contains('.') { format!("\"{name}\"").into() } else { name };
+            let path = if section.is_empty() { name.into() } else { format!("{section}.{name}") };
+            if value.get_ref().is_table() && is_section(&path) {
+                if let DeValue::Table(inner) = value.into_inner() {
+                    open.push((path, inner));
+                }
+                continue;
+            }
+            let value = Value::deserialize(ValueDeserializer::from(value))?;
+            found.push(Leaf { path, line, value });
         }
     }
-    keys
+    found.sort_by_key(|leaf| leaf.line);
+    Ok(found)
 }

@@ -78,18 +78,17 @@ impl FromStr for Region {
     }
 }
 
-/// Host names that every region has below its domain.
-const HOSTS: [&str; 5] = ["api.", "login.", "apps.", "www.", "apps-api."];
-
 /// The domain in an address, without scheme, known host name, port and path.
 fn domain_of(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    let host =
-        host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(host, _)| host);
+    let host = match host.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => host,
+        _ => host,
+    };
     let host = host.trim_end_matches('.');
-    HOSTS.iter().find_map(|name| host.strip_prefix(name)).unwrap_or(host)
+    ["api.", "login.", "apps."].iter().find_map(|name| host.strip_prefix(name)).unwrap_or(host)
 }
 
 /// How many characters of an unknown region the message repeats.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::Config;
-use super::keys::{self, ConfigKey};
+use super::keys;
 use super::sources::Settings;
 
 /// The text that is shown instead of a secret.
@@ -13,38 +13,32 @@ pub(super) const MASK: &str = "********";
 
 /// All keys, with a header before each section.
 pub(super) fn render(settings: &Settings, config: &Config) -> String {
-    let defaults = Settings::new();
-    let mut text = String::new();
-    let mut section = "";
+    let (mut text, mut current) = (String::new(), "");
     for key in keys::all() {
-        if key.section != section {
-            let gap = if section.is_empty() { "" } else { "\n" };
-            section = &key.section;
+        let (section, name) = key.split();
+        if section != current {
+            let gap = if current.is_empty() { "" } else { "\n" };
+            current = section;
             let _ = writeln!(text, "{gap}[{section}]");
         }
-        let setting = settings.get(key);
-        let is_unset = setting.value.as_str().is_some_and(str::is_empty);
+        let (value, origin) = (settings.value(key), settings.origin(&key.path));
         // A default is public, and a masked one could not be loaded again.
-        let is_hidden = key.is_secret() && setting.value != defaults.get(key).value;
-        let value = if is_hidden { MASK.into() } else { without_keys(setting.value.clone()) };
-        let unset = if is_unset { ", not set" } else { "" };
-        let origin = host_of_region(key, config)
-            .filter(|_| is_unset)
-            .unwrap_or_else(|| format!("{}{unset}", setting.origin));
-        let _ = writeln!(text, "{} = {value}  # from {origin}", key.name);
+        let is_hidden = key.is_secret() && *value != key.default;
+        let shown = if is_hidden { MASK.into() } else { without_keys(value.clone()) };
+        let _ = write!(text, "{name} = {shown}  # from ");
+        // As values in a file, the URLs of a region would survive a change of the region.
+        let _ = match (value.as_str(), key.path.as_str()) {
+            (Some(""), "genesys.api_url") => {
+                writeln!(text, "genesys.environment: {}", config.genesys.api_base())
+            }
+            (Some(""), "genesys.login_url") => {
+                writeln!(text, "genesys.environment: {}", config.genesys.login_base())
+            }
+            (Some(""), _) => writeln!(text, "{origin}, not set"),
+            _ => writeln!(text, "{origin}"),
+        };
     }
     text
-}
-
-/// The URL that follows from the region. It is a comment: as a value in a file, it would survive a
-/// change of the region.
-fn host_of_region(key: &ConfigKey, config: &Config) -> Option<String> {
-    let url = match key.path.as_str() {
-        "genesys.api_url" => config.genesys.api_base(),
-        "genesys.login_url" => config.genesys.login_base(),
-        _ => return None,
-    };
-    Some(format!("genesys.environment: {url}"))
 }
 
 /// The value with the digests of client keys masked.

@@ -6,91 +6,69 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
-use std::sync::LazyLock;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::ConfigSource;
-use super::error::{ConfigProblem, ValueOrigin, printable, with_likely};
+use super::error::{printable, problem, unreadable, with_likely};
 use super::ignored::likely_variable;
-use super::keys::{self, ConfigKey, is_within};
+use super::keys::{self, ConfigKey, PLAIN};
 use crate::domain::closest_word;
 
 /// Largest file that is read for a credential; a path such as `/dev/zero` has no end.
 const SECRET_FILE_BYTES: u64 = 64 * 1024;
 
-static DEFAULTS: LazyLock<Settings> = LazyLock::new(|| {
-    let table: Table = toml::from_str(keys::DEFAULTS).expect("a test loads the defaults");
-    let tree = Value::Table(table);
-    let setting = |key: &ConfigKey| {
-        let value = key.path.split('.').try_fold(&tree, |tree, step| tree.get(step));
-        let value = value.expect("the line of the key was found").clone();
-        (key.path.clone(), Setting { value, origin: ValueOrigin::Default })
-    };
-    Settings(keys::all().map(setting).collect())
-});
-
 /// A value and its origin.
 #[derive(Clone)]
 pub(super) struct Setting {
     pub value: Value,
-    pub origin: ValueOrigin,
+    pub origin: String,
+    /// The file that holds only this value.
+    pub file: Option<PathBuf>,
 }
 
-/// The values of all keys by dotted path.
-#[derive(Clone)]
+/// The values that are set, by dotted path.
+#[derive(Clone, Default)]
 pub(super) struct Settings(BTreeMap<String, Setting>);
 
 impl Settings {
-    /// The defaults.
-    pub fn new() -> Self {
-        DEFAULTS.clone()
+    pub fn get(&self, path: &str) -> Option<&Setting> {
+        self.0.get(path)
     }
 
-    pub fn get(&self, key: &ConfigKey) -> &Setting {
-        &self.0[&key.path]
+    pub fn value<'a>(&'a self, key: &'a ConfigKey) -> &'a Value {
+        self.get(&key.path).map_or(&key.default, |setting| &setting.value)
     }
 
     /// The origin of a value. A section has none.
-    pub fn origin(&self, path: &str) -> ValueOrigin {
-        self.0.get(path).map_or(ValueOrigin::Default, |setting| setting.origin.clone())
+    pub fn origin(&self, path: &str) -> &str {
+        self.get(path).map_or("default", |setting| &setting.origin)
     }
 
-    fn set(&mut self, key: &ConfigKey, value: Value, origin: ValueOrigin) {
-        let value = match value {
-            Value::String(text) => typed(text, &DEFAULTS.get(key).value),
-            other => other,
-        };
-        self.0.insert(key.path.clone(), Setting { value, origin });
-    }
-
-    /// Replaces the selected values by their defaults. False if that changes nothing.
-    pub fn reset(&mut self, is_selected: impl Fn(&ConfigKey) -> bool) -> bool {
-        let mut is_changed = false;
-        for key in keys::all().filter(|key| is_selected(key)) {
-            is_changed |= self.get(key).origin != ValueOrigin::Default;
-            self.0.insert(key.path.clone(), DEFAULTS.get(key).clone());
-        }
-        is_changed
+    /// Replaces the values of a section by their defaults. False if that changes nothing.
+    pub fn reset(&mut self, section: &str) -> bool {
+        let before = self.0.len();
+        self.0.retain(|path, _| path.split('.').next() != Some(section));
+        self.0.len() < before
     }
 
     /// All values as the tree that is deserialized. A blank text is left out, because it means "not set".
     pub fn tree(&self) -> Value {
         let mut root = Value::Table(Table::new());
         for key in keys::all() {
-            let value = &self.get(key).value;
+            let (value, (section, name)) = (self.value(key), key.split());
             let is_set = value.as_str().is_none_or(|text| !text.trim().is_empty());
             // A section below another is optional.
-            if !is_set && key.section.contains('.') {
+            if !is_set && section.contains('.') {
                 continue;
             }
-            let table = key.section.split('.').fold(root.as_table_mut(), |table, step| {
+            let table = section.split('.').fold(root.as_table_mut(), |table, step| {
                 let section = table?.entry(step).or_insert_with(|| Value::Table(Table::new()));
                 section.as_table_mut()
             });
             if let Some(table) = table.filter(|_| is_set) {
-                table.insert(key.name.clone(), value.clone());
+                table.insert(name.to_owned(), value.clone());
             }
         }
         root
@@ -98,7 +76,7 @@ impl Settings {
 }
 
 /// A text as the type of the default. If it does not fit, it stays a text, which the section refuses.
-fn typed(text: String, default: &Value) -> Value {
+fn typed(text: &str, default: &Value) -> Value {
     let plain = text.trim();
     let typed = match default {
         Value::Integer(_) => plain.parse().ok().map(Value::Integer),
@@ -109,147 +87,137 @@ fn typed(text: String, default: &Value) -> Value {
         }
         _ => None,
     };
-    typed.unwrap_or(Value::String(text))
+    typed.unwrap_or_else(|| text.into())
 }
 
-/// All sources, merged. Unreadable sources and unknown keys go to `problems`.
-pub(super) fn collect(source: &ConfigSource, problems: &mut Vec<ConfigProblem>) -> Settings {
-    // An empty variable counts as unset: container tools often cannot leave one out.
-    let set = source.env.iter().filter(|(_, value)| !value.is_empty());
-    let env = set.map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let mut collector = SourceCollector { settings: Settings::new(), env, problems };
+/// All sources, merged; of a real organisation only if `is_real`. Unreadable sources and unknown keys go
+/// to `problems`.
+pub(super) fn collect(
+    source: &ConfigSource,
+    is_real: bool,
+    problems: &mut Vec<String>,
+) -> Settings {
+    let mut found = SourceCollector { settings: Settings::default(), source, is_real, problems };
     if let Some(path) = &source.file {
-        collector.file(path);
+        found.file(path);
     }
-    collector.unknown_variables();
-    for (variable, key) in keys::variables() {
-        collector.variable(variable, key);
+    for (name, path) in PLAIN {
+        found.variable(name, path);
     }
-    collector.settings
+    for name in source.env.keys() {
+        let Some(rest) = name.strip_prefix("GATEWAY__") else { continue };
+        let path = rest.replace("__", ".");
+        let is_capital = !path.contains(char::is_lowercase);
+        found.variable(name, &if is_capital { path.to_lowercase() } else { path });
+    }
+    found.variable("RUST_LOG", "log.level");
+    found.settings
 }
 
 struct SourceCollector<'a> {
     settings: Settings,
-    env: BTreeMap<&'a str, &'a str>,
-    problems: &'a mut Vec<ConfigProblem>,
+    source: &'a ConfigSource,
+    is_real: bool,
+    problems: &'a mut Vec<String>,
 }
 
 impl SourceCollector<'_> {
-    fn problem(&mut self, key: Option<&str>, origin: ValueOrigin, message: impl Into<String>) {
-        let (key, message) = (key.map(printable), message.into());
-        self.problems.push(ConfigProblem { key, origin, message });
+    fn set(&mut self, key: &ConfigKey, value: Value, origin: String, file: Option<PathBuf>) {
+        if self.is_real || !key.is_account() {
+            self.settings.0.insert(key.path.clone(), Setting { value, origin, file });
+        }
     }
 
     fn file(&mut self, path: &Path) {
-        let origin = |line| ValueOrigin::File(path.to_owned(), line);
-        match std::fs::read_to_string(path) {
-            Ok(text) => match parse_toml(&text) {
-                Ok(table) => {
-                    let lines: Vec<_> = keys::scan(&text);
-                    let line = |path: &str| lines.iter().find(|(_, key)| key.path == path);
-                    self.table("", table, &|path| origin(line(path).map(|(line, _)| *line)));
+        let name = format!("file {}", printable(&path.display().to_string()));
+        let text =
+            std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"));
+        let leaves = text.and_then(|text| {
+            keys::leaves(&text, keys::is_section).map_err(|error| unreadable(&text, &error))
+        });
+        let leaves = match leaves {
+            Ok(leaves) => leaves,
+            Err(message) => return self.problems.push(format!("{name}: {message}")),
+        };
+        for keys::Leaf { path, line, value } in leaves {
+            let origin = format!("{name}, line {line}");
+            match (keys::find(&path), value) {
+                (Some(key), Value::String(text)) => {
+                    self.set(key, typed(&text, &key.default), origin, None);
                 }
-                Err(message) => self.problem(None, origin(None), message),
-            },
-            Err(error) => self.problem(None, origin(None), format!("cannot be read: {error}")),
+                (Some(key), value) => self.set(key, value, origin, None),
+                (None, _) => {
+                    let message = if keys::is_section(&path) {
+                        "is a section, not a value".to_owned()
+                    } else {
+                        with_likely("unknown key", likely_path(&path))
+                    };
+                    self.problems.push(problem(&path, &message, &origin));
+                }
+            }
         }
     }
 
-    fn table(&mut self, section: &str, table: Table, origin: &dyn Fn(&str) -> ValueOrigin) {
-        for (name, value) in table {
-            let path = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
-            // A quoted "server.bind" is not the key `bind` in `[server]`.
-            let is_plain = !name.contains('.');
-            let key = keys::find(&path).filter(|_| is_plain);
-            let is_section = is_plain && keys::is_section(&path);
-            let message = match (key, value) {
-                (_, Value::Table(inner)) if is_section => {
-                    self.table(&path, inner, origin);
-                    continue;
-                }
-                (Some(key), value) if !value.is_table() => {
-                    self.settings.set(key, value, origin(&path));
-                    continue;
-                }
-                (Some(_), _) => "is a value, not a section".to_owned(),
-                _ if is_section => "is a section, not a value".to_owned(),
-                _ => with_likely("unknown key", likely_path(&path)),
-            };
-            self.problem(Some(&path), origin(&path), message);
-        }
+    /// The text of a variable. An empty one counts as unset: container tools often cannot leave one out.
+    fn text(&self, name: &str) -> Option<&str> {
+        self.source.env.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
 
-    /// Takes the value of the variable, or that of the file that `{variable}_FILE` names.
-    fn variable(&mut self, variable: String, key: &ConfigKey) {
-        let file_variable = format!("{variable}_FILE");
-        let file = self.env.get(file_variable.as_str()).filter(|_| key.is_from_file());
-        let by_file = ValueOrigin::FileNamedBy(file_variable.clone());
-        match (self.env.get(variable.as_str()), file) {
-            (Some(_), Some(_)) => {
-                let message = format!("{variable} and {file_variable} are both set");
-                self.problem(Some(&key.path), by_file, message);
-            }
-            (Some(text), None) => {
-                self.settings.set(key, Value::from(*text), ValueOrigin::Variable(variable));
-            }
-            (None, Some(path)) => match read_secret(Path::new(path)) {
-                Ok(text) => self.settings.set(key, Value::String(text), by_file),
+    /// Takes the value of a variable for the key at `path`, or that of the file that the variable names.
+    fn variable(&mut self, name: &str, path: &str) {
+        let Some(text) = self.text(name) else { return };
+        let of_file = path.strip_suffix("_file").and_then(keys::find);
+        let of_file = of_file.filter(|key| key.is_from_file());
+        let prefix = if name.starts_with("GATEWAY__") { "environment " } else { "" };
+        let origin = format!("{prefix}{}", printable(name));
+        let Some(key) = of_file.or_else(|| keys::find(path)) else {
+            let message = with_likely("unknown key", likely_variable(name).as_deref());
+            return self.problems.push(problem(path, &message, &origin));
+        };
+        if of_file.is_none() {
+            return self.set(key, typed(text, &key.default), origin, None);
+        }
+        if key.is_account() && !self.is_real {
+            return;
+        }
+        let (file, origin) = (PathBuf::from(text), format!("file named by {name}"));
+        let value = name.trim_end_matches("_FILE");
+        let message = if self.text(value).is_some() {
+            format!("{value} and {name} are both set")
+        } else {
+            match read_secret(&file) {
+                Ok(text) => return self.set(key, text.into(), origin, Some(file)),
                 // The path is left out: a frequent mistake is to put the secret itself there.
-                Err(reason) => {
-                    self.problem(Some(&key.path), by_file, format!("the file {reason}"));
-                }
-            },
-            (None, None) => {}
-        }
+                Err(reason) => format!("the file {reason}"),
+            }
+        };
+        self.problems.push(problem(&key.path, &message, &origin));
     }
-
-    fn unknown_variables(&mut self) {
-        let names: Vec<&str> = self.env.keys().copied().collect();
-        for name in names {
-            let Some(rest) = name.strip_prefix("GATEWAY__") else { continue };
-            let path = rest.replace("__", ".").to_lowercase();
-            let of_file = path.strip_suffix("_file").and_then(keys::find);
-            let of_file = of_file.filter(|key| key.is_from_file());
-            let message = match of_file.or_else(|| keys::find(&path)) {
-                Some(key) if [name, name.trim_end_matches("_FILE")].contains(&&*key.variable()) => {
-                    continue;
-                }
-                Some(_) => "the variable must be in capitals".to_owned(),
-                None => with_likely("unknown key", likely_variable(name).as_deref()),
-            };
-            self.problem(Some(&path), ValueOrigin::Variable(printable(name)), message);
-        }
-    }
-}
-
-/// The table of a TOML file. The message has the line and never quotes it, because it may hold a secret.
-pub(super) fn parse_toml(text: &str) -> Result<Table, String> {
-    toml::from_str(text).map_err(|error: toml::de::Error| {
-        let start = error.span().map_or(0, |span| span.start.min(text.len()));
-        let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
-        format!("TOML parse error at line {line}: {}", printable(error.message()))
-    })
 }
 
 /// The key or section that this path probably misspells.
 fn likely_path(path: &str) -> Option<&'static str> {
-    let known = keys::all().flat_map(|key| [key.path.as_str(), key.section.as_str()]);
-    closest_word(path, known.filter(|known| !is_within(known, path)))
+    closest_word(path, keys::all().flat_map(|key| [key.path.as_str(), key.split().0]))
 }
 
 /// The content of a file without its final line break. Errors never quote it.
 pub fn read_secret(path: &Path) -> Result<String, String> {
-    let mut text = String::new();
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(SECRET_FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > SECRET_FILE_BYTES {
-        return Err("is too long for a credential".to_owned());
-    }
+    let text = read_text(path, SECRET_FILE_BYTES)?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.trim().is_empty() {
         return Err("is empty".to_owned());
     }
     Ok(line.to_owned())
+}
+
+/// The content of a file of at most `max` bytes. Errors never quote it.
+pub(super) fn read_text(path: &Path, max: u64) -> Result<String, String> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(max + 1).read_to_string(&mut text));
+    match read {
+        Err(error) => Err(format!("cannot be read: {error}")),
+        Ok(bytes) if bytes as u64 > max => Err(format!("is longer than {max} bytes")),
+        Ok(_) => Ok(text),
+    }
 }

@@ -1,14 +1,12 @@
 //! `[store]`: what outlives a request, and where it is kept.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use gateway_store::redis::ServerAddress;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::values::{self, CheckedSection};
+use super::values::{self, CheckedSection, Count, Millis};
 
 /// Longest prefix of keys; each key repeats it.
 const MAX_PREFIX: usize = 128;
@@ -22,12 +20,9 @@ const MAX_NAME: usize = 64;
 pub struct StoreConfig {
     pub backend: StoreBackend,
     /// The file of an embedded store. Without one, nothing outlives the process.
-    #[serde(default)]
     pub path: Option<PathBuf>,
-    #[serde(deserialize_with = "values::number::<1, 1_000_000, _, _>")]
-    pub max_operations: u32,
-    #[serde(deserialize_with = "values::duration::<1_000, 900_000, _>")]
-    pub not_after: Duration,
+    pub max_operations: Count<1, 1_000_000>,
+    pub not_after: Millis<1_000, 900_000>,
     pub redis: RedisConfig,
 }
 
@@ -46,16 +41,14 @@ pub enum StoreBackend {
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
     /// With user and password; present if this is the backend.
-    #[serde(default, deserialize_with = "server_url")]
+    #[serde(default, deserialize_with = "values::secret::<1, _, _>")]
     pub url: Option<SecretString>,
-    #[serde(deserialize_with = "key_prefix")]
     pub key_prefix: String,
     pub on_outage: OutageMode,
     /// `None` is the name of the host.
-    #[serde(default, deserialize_with = "replica_name")]
+    #[serde(default, deserialize_with = "values::name")]
     pub replica: Option<String>,
-    #[serde(deserialize_with = "values::number::<1, 1_000, _, _>")]
-    pub expected_replicas: u32,
+    pub expected_replicas: Count<1, 1_000>,
 }
 
 /// What writes do while the server is away.
@@ -70,53 +63,34 @@ pub enum OutageMode {
 
 impl CheckedSection for StoreConfig {
     fn check(&self) -> Result<(), String> {
-        match self.backend {
-            StoreBackend::Redis if self.path.is_some() => {
-                Err("path: must not be set when store.backend is `redis`".to_owned())
-            }
-            StoreBackend::Redis if self.redis.url.is_none() => {
-                Err("redis.url: is needed when store.backend is `redis`".to_owned())
-            }
-            _ => Ok(()),
+        let RedisConfig { url, key_prefix, replica, .. } = &self.redis;
+        let is_shared = self.backend == StoreBackend::Redis;
+        if is_shared && self.path.is_some() {
+            return Err("path: must not be set when store.backend is `redis`".to_owned());
         }
+        if is_shared && url.is_none() {
+            return Err("redis.url: is needed when store.backend is `redis`".to_owned());
+        }
+        // The message leaves the URL out, because it holds a password.
+        if url.as_ref().is_some_and(|url| ServerAddress::parse(url.expose_secret()).is_none()) {
+            let example = "must be a URL such as `rediss://user:password@host:6379/0`, \
+                           `redis+sentinel://host,host/primary` or `redis+cluster://host,host`";
+            return Err(format!("redis.url: {example}"));
+        }
+        let tag = key_prefix.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+        let is_plain = key_prefix.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_plain || key_prefix.len() > MAX_PREFIX || tag.is_none_or(|(tag, _)| tag.is_empty()) {
+            return Err(format!(
+                "redis.key_prefix: must be at most {MAX_PREFIX} visible ASCII characters with a name \
+                 in braces, such as `attribute-gateway:{{org}}:`"
+            ));
+        }
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let is_name = |name: &String| name.len() <= MAX_NAME && name.bytes().all(is_plain);
+        if !replica.as_ref().is_none_or(is_name) {
+            let allowed = format!("must be at most {MAX_NAME} letters, digits, `.`, `_` or `-`");
+            return Err(format!("redis.replica: {allowed}"));
+        }
+        Ok(())
     }
-}
-
-/// The messages leave the URL out, because it holds a password.
-fn server_url<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<SecretString>, D::Error> {
-    let secret = values::secret(deserializer)?;
-    if ServerAddress::parse(secret.expose_secret()).is_some() {
-        return Ok(Some(secret));
-    }
-    Err(D::Error::custom(
-        "must be a URL such as `rediss://user:password@host:6379/0`, `redis+sentinel://host,host/primary` or \
-         `redis+cluster://host,host`",
-    ))
-}
-
-fn key_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let prefix = String::deserialize(deserializer)?;
-    let tag = prefix.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
-    let has_tag = tag.is_some_and(|(tag, _)| !tag.is_empty());
-    let is_plain = prefix.len() <= MAX_PREFIX && prefix.bytes().all(|byte| byte.is_ascii_graphic());
-    if has_tag && is_plain {
-        return Ok(prefix);
-    }
-    Err(D::Error::custom(format_args!(
-        "must be at most {MAX_PREFIX} visible ASCII characters with a name in braces, such as \
-         `attribute-gateway:{{org}}:`"
-    )))
-}
-
-fn replica_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let name = values::name(deserializer)?;
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if name.len() > MAX_NAME || !name.bytes().all(is_plain) {
-        return Err(D::Error::custom(format_args!(
-            "must be at most {MAX_NAME} letters, digits, `.`, `_` or `-`"
-        )));
-    }
-    Ok(Some(name))
 }

@@ -41,7 +41,7 @@ fn config(pairs: &[(&str, &str)]) -> Config {
 fn problems(source: &ConfigSource) -> Vec<String> {
     let error = load(source).expect_err("refused");
     assert!(!error.to_string().contains("hunter2"), "{error}");
-    error.problems().iter().map(ToString::to_string).collect()
+    error.problems().to_vec()
 }
 
 #[track_caller]
@@ -99,7 +99,7 @@ fn later_layers_win() {
     let loaded = load(&source).expect("valid");
     assert_eq!(loaded.config.server.bind.to_string(), "10.0.0.1:1");
     assert_eq!(loaded.config.genesys.environment.name(), "eu-west-1");
-    assert_eq!(loaded.config.server.drain, Duration::from_secs(25));
+    assert_eq!(loaded.config.server.drain.get(), Duration::from_secs(25));
 
     source.env = env(&[("GENESYS_ENVIRONMENT", "mypurecloud.de"), ("GENESYS_CLIENT_ID", "t")]).env;
     let config = load(&source).expect("valid").config;
@@ -110,7 +110,7 @@ fn later_layers_win() {
     source.env.insert("GATEWAY__SERVER__DEADLINE".to_owned(), "1m".to_owned());
     let loaded = load(&source).expect("valid");
     assert_eq!(loaded.config.genesys.environment.name(), "sa-east-1");
-    assert_eq!(loaded.config.server.deadline, Duration::from_mins(1));
+    assert_eq!(loaded.config.server.deadline.get(), Duration::from_mins(1));
     assert_eq!(loaded.config.server.bind.to_string(), "10.0.0.1:1");
 
     let rendered = loaded.render();
@@ -135,7 +135,7 @@ fn an_empty_variable_is_not_set() {
         ("GATEWAY__NO__SUCH_KEY", ""),
         ("RUST_LOG", ""),
     ]);
-    assert_eq!(config.server.deadline, Duration::from_secs(5));
+    assert_eq!(config.server.deadline.get(), Duration::from_secs(5));
     assert_eq!(config.log.level, "info");
     assert!(config.credentials().is_err());
 }
@@ -165,13 +165,13 @@ fn values_from_the_environment_have_the_type_of_their_key() {
     assert_eq!(config.genesys.api_base().as_str(), "http://example.com/x");
     assert_eq!(config.genesys.login_base().as_str(), "https://login.mypurecloud.com");
     assert_eq!(config.genesys.patch_body, PatchBody::Full);
-    assert_eq!(config.limits.total_bytes, 20_480);
-    assert_eq!(config.limits.body_bytes, 1 << 20);
-    assert_eq!(config.verify.max_reads, 1);
+    assert_eq!(config.limits.total_bytes.get(), 20_480);
+    assert_eq!(config.limits.body_bytes.get(), 1 << 20);
+    assert_eq!(config.verify.max_reads.get(), 1);
     assert_eq!(config.simulator.load, [Path::new("a.json"), Path::new("b.json")]);
     assert_eq!(config.simulator.patch, genesys_simulator::PatchSemantics::Replace);
     assert_eq!(config.simulator.requests_per_minute, 0);
-    assert_eq!(config.simulator.size_limit, 0);
+    assert_eq!(config.simulator.size_limit.get(), 0);
     assert_eq!(config.log.format, LogFormat::Json);
 }
 

@@ -99,16 +99,16 @@ impl AddressKey {
     }
 }
 
-/// Counts API requests that came through a trusted proxy, by client address. A proxy's connections serve many
-/// clients, so no connection limit applies to an address behind it: one such host could use all request
-/// slots. Cheap to clone.
+/// Counts connections by address; and API requests that came through a trusted proxy, by client address. A
+/// proxy's connections serve many clients, so no connection limit applies to an address behind it: one such
+/// host could use all request slots. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AddressLimiter {
     max: usize,
     in_flight: Arc<Mutex<BTreeMap<AddressKey, usize>>>,
 }
 
-/// A counted request. It counts until this value is dropped.
+/// A counted request or connection. It counts until this value is dropped.
 #[derive(Debug)]
 pub struct AddressSlot {
     address_limiter: AddressLimiter,
@@ -116,7 +116,7 @@ pub struct AddressSlot {
 }
 
 impl AddressLimiter {
-    /// Allows `max` concurrent requests per address.
+    /// Allows `max` at once per address.
     pub fn new(max: usize) -> Self {
         Self { max, in_flight: Arc::default() }
     }
@@ -127,15 +127,21 @@ impl AddressLimiter {
         peer: Option<&PeerInfo>,
     ) -> Result<Option<AddressSlot>, Error> {
         let Some(peer) = peer.filter(|peer| peer.address != peer.socket) else { return Ok(None) };
-        let source = AddressKey::from_address(peer.address.ip());
+        let slot = self.slot(peer.address.ip(), self.max);
+        slot.map(Some).ok_or(Error::Overloaded("from this address"))
+    }
+
+    /// A slot for an address, if fewer than `max` are in use.
+    pub fn slot(&self, address: IpAddr, max: usize) -> Option<AddressSlot> {
+        let source = AddressKey::from_address(address);
         let mut in_flight = self.in_flight.lock();
-        let of_source = in_flight.entry(source).or_default();
-        if *of_source >= self.max {
-            return Err(Error::Overloaded("from this address"));
+        let of_source = in_flight.get(&source).copied().unwrap_or_default();
+        if of_source >= max {
+            return None;
         }
-        *of_source += 1;
+        in_flight.insert(source, of_source + 1);
         drop(in_flight);
-        Ok(Some(AddressSlot { address_limiter: self.clone(), source }))
+        Some(AddressSlot { address_limiter: self.clone(), source })
     }
 }
 

@@ -1,27 +1,26 @@
 //! The clients of the configuration and of the clients file, which is watched.
 
-use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::client_weights::ClientWeightsPublisher;
-use super::file_watcher::FileWatcher;
-use crate::app::{ClientRegistry, RegisteredClient, key_digest};
-use crate::config::{self, AuthConfig, ClientEntry, ClientsFileError, Config};
+use super::reloaded::Reloaded;
+use crate::app::{App, ClientRegistry, RegisteredClient, RequestLimiter, key_digest};
+use crate::config::{self, AuthConfig, ClientEntry, Config};
 use crate::domain::{Client, ClientName, ClientRights};
+use crate::genesys::CallLimiter;
 use crate::http::HealthCheck;
+use crate::ports::BudgetAccount;
 use crate::telemetry::ServiceMetrics;
 
-/// Name of the check in `/readyz?verbose`.
-const CHECK: &str = "auth.clients_file";
+/// The setting of the file, and the name of its check.
+const SETTING: &str = "auth.clients_file";
 
 /// Marks a key as one of this gateway, for people and for scanners that search for leaked secrets.
 const PREFIX: &str = "agk_";
@@ -71,71 +70,60 @@ pub fn demo_client() -> ClientEntry {
 pub struct ClientSource {
     /// The registry of clients.
     pub client_registry: ClientRegistry,
-    watched: Option<Arc<WatchedClients>>,
-}
-
-struct WatchedClients {
-    auth: AuthConfig,
-    /// Whether a client may have [`DEMO_KEY`].
-    accepts_demo_key: bool,
-    path: PathBuf,
-    /// Taken when the watch begins.
-    watcher: Mutex<Option<FileWatcher>>,
-    reload_requests: Arc<Notify>,
-    state: Mutex<ClientSourceState>,
-}
-
-struct ClientSourceState {
-    /// Number of clients in force.
-    clients: usize,
-    /// Why the file as it is now was rejected.
-    error: Option<ClientsFileError>,
+    watched: Option<Arc<Reloaded<Vec<ClientEntry>>>>,
 }
 
 impl ClientSource {
     /// The configured clients. Reads the clients file.
-    pub(crate) fn from_config(config: &Config) -> Result<Self, ClientsFileError> {
+    pub(crate) fn from_config(config: &Config) -> anyhow::Result<Self> {
         Self::read(&config.auth, config.genesys.api_base().may_be_simulated())
     }
 
     /// The same in front of a simulator.
-    pub fn from_auth(auth: &AuthConfig) -> Result<Self, ClientsFileError> {
+    pub fn from_auth(auth: &AuthConfig) -> anyhow::Result<Self> {
         Self::read(auth, true)
     }
 
-    fn read(auth: &AuthConfig, accepts_demo_key: bool) -> Result<Self, ClientsFileError> {
+    fn read(auth: &AuthConfig, accepts_demo_key: bool) -> anyhow::Result<Self> {
         let Some(path) = auth.clients_file.clone() else {
-            refuse_demo_key(accepts_demo_key, None, &auth.clients)?;
+            refuse_demo_key(accepts_demo_key, &auth.clients)
+                .map_err(|reason| anyhow!("auth.clients: {reason}"))?;
             return Ok(Self { client_registry: registry(auth.clients.clone()), watched: None });
         };
-        let watcher = FileWatcher::new(vec![path.clone()]);
-        let clients = WatchedClients {
-            auth: auth.clone(),
-            accepts_demo_key,
-            reload_requests: watcher.requests(),
-            watcher: Mutex::new(Some(watcher)),
-            state: Mutex::new(ClientSourceState { clients: 0, error: None }),
-            path,
+        let (auth, files) = (auth.clone(), vec![path.clone()]);
+        let load = move |old: Option<&Vec<ClientEntry>>| {
+            let load = || {
+                let entries = auth.all_clients_with(&config::read_clients(&path)?)?;
+                let own = auth.clients.len();
+                if entries.len() == own && old.is_some_and(|old| old.len() > own) {
+                    // The file is more likely half-written than emptied on purpose.
+                    let message = "names no client any more; to remove the last one, restart without \
+                                   auth.clients_file";
+                    return Err(message.to_owned());
+                }
+                refuse_demo_key(accepts_demo_key, &entries).map(|()| entries)
+            };
+            load().map_err(|reason| anyhow!("{} ({SETTING}): {reason}", path.display()))
         };
-        let entries = clients.validate(&config::read_clients(&clients.path)?)?;
-        clients.state.lock().clients = entries.len();
-        Ok(Self { client_registry: registry(entries), watched: Some(Arc::new(clients)) })
+        let watched = Reloaded::new(files, load)?;
+        let client_registry = registry(watched.get().to_vec());
+        Ok(Self { client_registry, watched: Some(Arc::new(watched)) })
     }
 
     /// The health check of the file, if there is one.
     pub(super) fn check(&self) -> Option<HealthCheck> {
-        let state = self.watched.as_ref()?.state.lock();
-        let detail = match &state.error {
-            None => format!("{} clients", state.clients),
-            Some(error) => format!("the previous clients stay in force: {error}"),
+        let watched = self.watched.as_ref()?;
+        let fault = watched.fault();
+        let (ok, detail) = match fault {
+            None => (true, format!("{} clients", watched.get().len())),
+            Some(fault) => (false, format!("the previous clients stay in force: {fault}")),
         };
-        Some(HealthCheck { name: CHECK, ok: state.error.is_none(), detail })
+        Some(HealthCheck { name: SETTING, ok, detail })
     }
 
-    /// Reloads the file at once, changed or not. False if there is none.
-    pub(super) fn reload(&self) -> bool {
-        self.watched.iter().for_each(|watched| watched.reload_requests.notify_one());
-        self.watched.is_some()
+    /// Requests a reload of the file, if there is one.
+    pub(super) fn requests(&self) -> Option<(&'static str, Arc<Notify>)> {
+        self.watched.as_ref().map(|watched| (SETTING, watched.requests()))
     }
 
     /// Publishes the clients to `weights`, and watches the file until `stop`.
@@ -146,72 +134,71 @@ impl ClientSource {
         weights: ClientWeightsPublisher,
     ) {
         weights.publish(&self.client_registry.clients());
-        let Some(clients) = self.watched.clone() else { return };
-        let Some(mut watcher) = clients.watcher.lock().take() else { return };
+        let Some(watched) = self.watched.clone() else { return };
         let (client_registry, metrics) = (self.client_registry.clone(), metrics.clone());
-        tokio::spawn(stop.run_until_cancelled_owned(async move {
-            loop {
-                watcher.changed().await;
-                let path = clients.path.clone();
-                let read = tokio::task::spawn_blocking(move || config::read_clients(&path)).await;
-                let Ok(read) = read else { continue };
-                let is_valid = clients.apply(read, &client_registry);
-                if is_valid {
+        let report = move |reload: Result<(&Vec<ClientEntry>, &Vec<ClientEntry>), &str>| {
+            match reload {
+                Ok((_, entries)) => {
+                    tracing::info!(callers = entries.len(), "clients file reloaded");
+                    client_registry.replace(registered_clients(entries.clone()));
                     weights.publish(&client_registry.clients());
                 }
-                metrics.clients_file_rejected(!is_valid);
+                Err(error) => tracing::error!(
+                    error,
+                    "the clients file is invalid; the previous clients stay in force"
+                ),
             }
-        }));
+            metrics.clients_file_rejected(reload.is_err());
+        };
+        tokio::spawn(stop.run_until_cancelled_owned(watched.watch(report)));
     }
 }
 
-impl WatchedClients {
-    /// Puts the clients of the file in force. False if it is invalid.
-    fn apply(
-        &self,
-        read: Result<String, ClientsFileError>,
-        client_registry: &ClientRegistry,
-    ) -> bool {
-        match read.and_then(|text| self.validate(&text)) {
-            Ok(entries) => {
-                tracing::info!(callers = entries.len(), "clients file reloaded");
-                *self.state.lock() = ClientSourceState { clients: entries.len(), error: None };
-                client_registry.replace(registered_clients(entries));
-                true
-            }
-            Err(error) => {
-                tracing::error!(%error, "the clients file is invalid; the previous clients stay in force");
-                self.state.lock().error = Some(error);
-                false
-            }
-        }
+/// The resources that clients share.
+#[derive(Clone)]
+pub struct ClientWeightsPublisher {
+    /// The use cases, with the limits of concurrent writes.
+    pub app: App,
+    limiter: CallLimiter,
+    metrics: ServiceMetrics,
+    /// The limit of concurrent requests.
+    pub requests: Arc<RequestLimiter>,
+}
+
+impl ClientWeightsPublisher {
+    /// A publisher to these parts, with `requests` concurrent requests at most.
+    pub fn new(
+        app: &App,
+        limiter: &CallLimiter,
+        requests: NonZeroUsize,
+        metrics: &ServiceMetrics,
+    ) -> Self {
+        let (app, limiter, metrics) = (app.clone(), limiter.clone(), metrics.clone());
+        Self { app, limiter, metrics, requests: Arc::new(RequestLimiter::new(requests.get())) }
     }
 
-    /// All clients with those of the file, if they may replace the current ones.
-    fn validate(&self, text: &str) -> Result<Vec<ClientEntry>, ClientsFileError> {
-        let entries = self.auth.all_clients_with(&self.path, text)?;
-        let own = self.auth.clients.len();
-        if entries.len() == own && self.state.lock().clients > own {
-            // The file is more likely half-written than emptied on purpose.
-            return Err(ClientsFileError::emptied(&self.path));
-        }
-        refuse_demo_key(self.accepts_demo_key, Some(&self.path), &entries)?;
-        Ok(entries)
+    /// Gives each of these clients its share, even if it has sent no request yet.
+    pub fn publish(&self, clients: &[Arc<Client>]) {
+        self.metrics.know_clients(clients);
+        let accounts: Vec<_> =
+            clients.iter().map(|client| BudgetAccount::from(&**client)).collect();
+        self.limiter.set_known_clients(&accounts);
+        self.app.set_known_clients(&accounts);
+        self.requests.set_known_clients(&accounts);
     }
 }
 
 /// Refuses a client with [`DEMO_KEY`], unless upstream is a simulator.
-fn refuse_demo_key(
-    is_accepted: bool,
-    path: Option<&Path>,
-    entries: &[ClientEntry],
-) -> Result<(), ClientsFileError> {
+fn refuse_demo_key(is_accepted: bool, entries: &[ClientEntry]) -> Result<(), String> {
     let digest = key_digest(DEMO_KEY.as_bytes());
     let has_it = |entry: &&ClientEntry| entry.keys.iter().any(|key| key.is(&digest));
-    match entries.iter().find(has_it).filter(|_| !is_accepted) {
-        Some(entry) => Err(ClientsFileError::public_key(path, &entry.client.name, DEMO_KEY)),
-        None => Ok(()),
-    }
+    let Some(entry) = entries.iter().find(has_it).filter(|_| !is_accepted) else { return Ok(()) };
+    let client = &entry.client.name;
+    Err(format!(
+        "client `{client}` has the public key `{DEMO_KEY}` of the examples, which is accepted only in \
+         front of a simulator (genesys.api_url); create another key with `attribute-gateway new-key \
+         {client}`"
+    ))
 }
 
 fn registry(entries: Vec<ClientEntry>) -> ClientRegistry {
@@ -255,17 +242,18 @@ mod tests {
             let digest = key_digest(name.as_bytes()).to_hex();
             format!("[[auth.clients]]\nname = \"{name}\"\nkey_sha256 = \"{digest}\"\n")
         };
-        std::fs::write(&path, entry("ivr")).expect("written");
+        let write = |text: &str| std::fs::write(&path, text).expect("written");
+        write(&entry("ivr"));
         let auth = AuthConfig {
             mode: config::AuthMode::Clients,
-            clients_file: Some(path),
+            clients_file: Some(path.clone()),
             clients: vec![demo_client()],
         };
         let known = ClientSource::from_auth(&auth).expect("valid");
         let watched = known.watched.clone().expect("a file");
         let reload = |text: &str| {
-            let is_valid = watched.apply(Ok(text.to_owned()), &known.client_registry);
-            (is_valid, known.client_registry.clients().len())
+            write(text);
+            (watched.reload().is_ok(), watched.get().len())
         };
         for empty in ["", "# nothing yet\n"] {
             assert_eq!(reload(empty), (false, 2));

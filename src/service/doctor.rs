@@ -2,6 +2,7 @@
 //! platform treats writes.
 
 mod report;
+mod tested_participant;
 mod write_test;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::report::DoctorReport;
 use self::report::{CHECK_TIME, CheckStatus};
+use self::tested_participant::TestedParticipant;
 use self::write_test::{TEST_KEY, WriteTest};
 use super::upstream::{UpstreamParts, UpstreamSide};
 use crate::clock;
@@ -261,9 +263,9 @@ impl Doctor<'_> {
             return self.report.add("dry-run", CheckStatus::Failed, detail, Some(hint));
         };
         if self.check_dry_run(chosen.participant) && write_test {
-            let target = (id, chosen.participant.id, chosen.participant.attributes.clone());
-            let test = WriteTest::new(self.config, &self.upstream.client, target, self.end);
-            test.run(&mut self.report).await;
+            let found = (id, chosen.participant.id, chosen.participant.attributes.clone());
+            let participant = TestedParticipant::new(&self.upstream.client, found, self.end);
+            WriteTest::new(self.config, participant).run(&mut self.report).await;
         }
     }
 
@@ -271,7 +273,7 @@ impl Doctor<'_> {
     fn check_dry_run(&mut self, participant: &Participant) -> bool {
         let mut merged = participant.attributes.clone();
         merged.insert(AttributeKey::existing(TEST_KEY), AttributeValue::new(TEST_KEY));
-        let (bytes, most) = (merged.json_bytes(), self.config.limits.total_bytes);
+        let (bytes, most) = (merged.json_bytes(), self.config.limits.total_bytes.get());
         let detail = format!(
             "a write would send `{TEST_KEY}` to participant {} (`{}`), whose attributes would take \
              {bytes} of {most} bytes",

@@ -1,14 +1,13 @@
 //! The readiness checks behind `/readyz`.
 
-use std::sync::Arc;
-
 use super::clients_file::ClientSource;
 use super::replicas::Replicas;
 use super::tls::ServerTls;
+use super::upstream::UpstreamSide;
 use crate::app::{App, OperationQueue};
 use crate::audit::AuditLog;
 use crate::clock;
-use crate::genesys::{CallLimiter, RetryPolicy, TokenCache, TokenStatus, UpstreamThrottle};
+use crate::genesys::{CallLimiter, RetryPolicy, TokenStatus};
 use crate::http::{
     HealthCheck, LiveBudget, LiveClient, LiveLag, LiveStatus, LiveToken, LiveUpstream, LiveWrites,
     ReadinessProvider, ReadinessReport,
@@ -24,14 +23,11 @@ const LIVE_CLIENTS: usize = 20;
 /// The parts that are checked.
 pub struct HealthChecks {
     pub client_registry: ClientSource,
-    pub tokens: TokenCache,
-    pub limiter: CallLimiter,
-    pub retries: Arc<RetryPolicy>,
-    pub throttles: [(&'static str, Arc<UpstreamThrottle>); 3],
+    pub upstream: UpstreamSide,
     pub app: App,
     pub shutdown: ShutdownSignal,
     pub audit: Option<AuditLog>,
-    pub tls: Option<Arc<ServerTls>>,
+    pub tls: Option<ServerTls>,
     pub log: LogLosses,
     pub metrics: ServiceMetrics,
     pub replicas: Option<Replicas>,
@@ -43,35 +39,33 @@ impl ReadinessProvider for HealthChecks {
     /// outage or throttling of upstream affects every replica. If all became unready, clients would
     /// get no clear errors.
     fn report(&self) -> ReadinessReport {
-        let status = self.tokens.status();
+        let status = self.upstream.tokens.status();
         let credentials_refused = matches!(status, TokenStatus::Refused(_));
         let (authenticated, token) = token(status);
         let running = !self.shutdown.is_draining();
         let mut checks = vec![token];
-        checks.push(HealthCheck {
-            name: "lifecycle",
-            ok: running,
-            detail: if running { "running" } else { "draining" }.to_owned(),
-        });
+        checks.push(check("lifecycle", running, if running { "running" } else { "draining" }));
         checks.extend(
-            self.throttles.iter().map(|(name, throttle)| throttle_check(name, throttle.state())),
+            self.upstream.throttles.iter().map(|(name, one)| throttle_check(name, one.state())),
         );
-        checks.push(rate_limit(&self.limiter));
-        checks.push(retry_budget(&self.retries));
-        checks.extend(self.tls.as_ref().map(|tls| tls.check()));
+        checks.push(rate_limit(&self.upstream.limiter));
+        checks.push(retry_budget(&self.upstream.retries));
+        checks.extend(self.tls.as_ref().map(ServerTls::check));
         let replaces = self.app.advises_full_patches();
-        checks.push(HealthCheck {
-            name: "upstream.merging",
-            ok: !replaces,
-            detail: if replaces {
-                "upstream replaces the map: set genesys.patch_body = \"full\"".to_owned()
-            } else {
-                "no sign of upstream replacing the map".to_owned()
-            },
-        });
-        checks.extend(self.audit.as_ref().map(audit));
+        let detail = if replaces {
+            "upstream replaces the map: set genesys.patch_body = \"full\""
+        } else {
+            "no sign of upstream replacing the map"
+        };
+        checks.push(check("upstream.merging", !replaces, detail));
+        // Lost records do not make the service unready. If `audit.on_failure` is `block`, each write is
+        // refused with the reason, and reads still work.
+        checks.extend(self.audit.as_ref().map(|audit| {
+            let state = audit.state();
+            losses("audit", state.failing, (state.lost, "record", "records"))
+        }));
         checks.extend(self.client_registry.check());
-        checks.push(log(&self.log));
+        checks.push(losses("log", self.log.fault(), (self.log.lines(), "line", "lines")));
         checks.extend(self.replicas.iter().flat_map(Replicas::checks));
         let name = if self.replicas.is_some() { "store.operations" } else { "store" };
         checks.push(operations(name, self.operations.as_ref()));
@@ -88,15 +82,12 @@ impl HealthChecks {
     pub fn live(&self) -> LiveStatus {
         let (waiting, in_flight) = self.metrics.writes();
         let lag = |percent| self.app.visibility_lag(percent).map(milliseconds);
+        let throttles = self.upstream.throttles.iter();
         LiveStatus {
             at: clock::timestamp(),
-            ready: token(self.tokens.status()).0 && !self.shutdown.is_draining(),
+            ready: token(self.upstream.tokens.status()).0 && !self.shutdown.is_draining(),
             budget: self.live_budget(),
-            upstream: self
-                .throttles
-                .iter()
-                .map(|(name, one)| upstream(name, one.state()))
-                .collect(),
+            upstream: throttles.map(|(name, one)| upstream(name, one.state())).collect(),
             token: self.live_token(),
             writes: LiveWrites { waiting, in_flight },
             visibility_lag: LiveLag { p50_ms: lag(50), p95_ms: lag(95) },
@@ -105,7 +96,7 @@ impl HealthChecks {
     }
 
     fn live_budget(&self) -> LiveBudget {
-        let usage = self.limiter.usage();
+        let usage = self.upstream.limiter.usage();
         let known = self.client_registry.client_registry.clients();
         let name = |id| {
             let client = known.iter().find(|one| BudgetAccount::from(&***one).id == id);
@@ -126,20 +117,20 @@ impl HealthChecks {
             others: usage.external,
             throttled_seconds: usage.throttled.map(|left| left.as_secs_f64()),
             clients: calls
-                .iter()
-                .map(|&(id, calls)| LiveClient { client: name(id), calls })
+                .into_iter()
+                .map(|(id, calls)| LiveClient { client: name(id), calls })
                 .collect(),
         }
     }
 
     fn live_token(&self) -> LiveToken {
-        let (state, left) = match self.tokens.status() {
+        let (state, left) = match self.upstream.tokens.status() {
             TokenStatus::Starting => ("starting", None),
             TokenStatus::Good(left) => ("valid", Some(left.as_secs())),
             TokenStatus::Refused(_) => ("refused", None),
             TokenStatus::Unavailable(_) => ("unavailable", None),
         };
-        let age_seconds = self.tokens.age().map(|age| age.as_secs());
+        let age_seconds = self.upstream.tokens.age().map(|age| age.as_secs());
         LiveToken { state, age_seconds, expires_in_seconds: left }
     }
 }
@@ -151,55 +142,44 @@ fn token(status: TokenStatus) -> (bool, HealthCheck) {
         TokenStatus::Refused(reason) => (false, false, reason),
         TokenStatus::Unavailable(reason) => (true, false, reason),
     };
-    (ready, HealthCheck { name: "token", ok, detail })
+    (ready, check("token", ok, detail))
 }
 
-/// Lost records do not make the service unready. If `audit.on_failure` is `block`, each write is
-/// refused with the reason, and reads still work.
-fn audit(audit: &AuditLog) -> HealthCheck {
-    let state = audit.state();
-    let lost = match state.lost {
-        0 => "no record lost".to_owned(),
-        lost => format!("{lost} records lost since the start"),
-    };
-    let detail = match &state.failing {
-        Some(reason) => format!("cannot be written: {reason}; {lost}"),
-        None => lost,
-    };
-    HealthCheck { name: "audit", ok: state.failing.is_none(), detail }
+fn check(name: &'static str, ok: bool, detail: impl Into<String>) -> HealthCheck {
+    HealthCheck { name, ok, detail: detail.into() }
 }
 
-/// A log that cannot be written does not make the service unready: it can still serve requests.
-fn log(losses: &LogLosses) -> HealthCheck {
-    let lost = match losses.lines() {
-        0 => "no line lost".to_owned(),
-        lines => format!("{lines} lines lost since the start"),
+/// Whether records can be written, and how many were lost. The service can still serve requests.
+fn losses(
+    name: &'static str,
+    fault: Option<String>,
+    (lost, one, many): (u64, &str, &str),
+) -> HealthCheck {
+    let lost = match lost {
+        0 => format!("no {one} lost"),
+        lost => format!("{lost} {many} lost since the start"),
     };
-    let fault = losses.fault();
-    let detail = match &fault {
-        Some(reason) => format!("cannot be written: {reason}; {lost}"),
-        None => lost,
-    };
-    HealthCheck { name: "log", ok: fault.is_none(), detail }
+    match fault {
+        Some(reason) => check(name, false, format!("cannot be written: {reason}; {lost}")),
+        None => check(name, true, lost),
+    }
 }
 
 /// A store that fails refuses only the requests that need it.
 fn operations(name: &'static str, operations: Option<&OperationQueue>) -> HealthCheck {
     let Some(operations) = operations else {
-        let detail = "in memory: idempotency keys only".to_owned();
-        return HealthCheck { name, ok: true, detail };
+        return check(name, true, "in memory: idempotency keys only");
     };
-    let (ok, detail) = match operations.status() {
+    match operations.status() {
         Ok(summary) => {
             let oldest = summary.oldest.map_or_else(String::new, |oldest| {
                 let age = (clock::now() - oldest).whole_seconds().max(0);
                 format!(", the oldest for {age} s")
             });
-            (true, format!("{} accepted writes wait{oldest}", summary.unfinished))
+            check(name, true, format!("{} accepted writes wait{oldest}", summary.unfinished))
         }
-        Err(error) => (false, format!("no write is accepted for later: {error}")),
-    };
-    HealthCheck { name, ok, detail }
+        Err(error) => check(name, false, format!("no write is accepted for later: {error}")),
+    }
 }
 
 /// An exhausted budget is normal operation. Only a throttle window of upstream is a failure.
@@ -209,7 +189,7 @@ fn rate_limit(limiter: &CallLimiter) -> HealthCheck {
         Some(left) => format!("throttled for {} s more", left.as_secs_f64().ceil()),
         None => format!("room for {} calls", limiter.room()),
     };
-    HealthCheck { name: "upstream.rate_limit", ok: throttled.is_none(), detail }
+    check("upstream.rate_limit", throttled.is_none(), detail)
 }
 
 fn retry_budget(retries: &RetryPolicy) -> HealthCheck {
@@ -218,7 +198,7 @@ fn retry_budget(retries: &RetryPolicy) -> HealthCheck {
         "{made} retries made in the last ten seconds; calls have earned {paid_for}, and three a \
          second are free"
     );
-    HealthCheck { name: "upstream.retry_budget", ok: has_room, detail }
+    check("upstream.retry_budget", has_room, detail)
 }
 
 fn upstream(name: &'static str, state: ThrottleState) -> LiveUpstream {
@@ -244,5 +224,5 @@ fn throttle_check(name: &'static str, state: ThrottleState) -> HealthCheck {
     let ThrottleState { requests, accepts, .. } = state;
     let detail =
         format!("{requests} requests, {accepts} accepts in the last ten seconds; {refused}");
-    HealthCheck { name, ok: state.throttling == ThrottleLevel::Nothing, detail }
+    check(name, state.throttling == ThrottleLevel::Nothing, detail)
 }

@@ -51,7 +51,7 @@ impl Replicas {
             window: budget.window,
         };
         let limits =
-            StoreLimits { operations: config.store.max_operations, ..StoreLimits::default() };
+            StoreLimits { operations: config.store.max_operations.get(), ..StoreLimits::default() };
         let key = SealingKey::derive(credentials.client_secret.expose_secret());
         let store = RedisStore::new(options, key, limits)?;
         let fault = match store.check().await {
@@ -90,7 +90,7 @@ impl Replicas {
             OutageMode::Refuse => OutagePolicy::Refuse,
         };
         let (leases, link) = (Arc::clone(&self.store) as Arc<_>, Arc::clone(&self.link));
-        Arc::new(WriteCoordinator::new(leases, link, outage, config.verify.outstanding))
+        Arc::new(WriteCoordinator::new(leases, link, outage, config.verify.outstanding.get()))
     }
 
     /// Starts to lease credits of the call budget, until `stop`.
@@ -108,8 +108,8 @@ impl Replicas {
             metrics: metrics.clone(),
             status: Arc::clone(&self.status),
             calls: budget_settings(&config.genesys).limit,
-            expected_replicas: config.store.redis.expected_replicas,
-            outstanding: config.verify.outstanding,
+            expected_replicas: config.store.redis.expected_replicas.get(),
+            outstanding: config.verify.outstanding.get(),
         });
         tokio::spawn(stop.clone().run_until_cancelled_owned(heartbeat.run()));
     }

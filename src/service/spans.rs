@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use secrecy::ExposeSecret as _;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -45,20 +44,18 @@ pub fn span_export(
     transport: HttpTransport,
 ) -> anyhow::Result<Option<SpanExport>> {
     let Some(endpoint) = &settings.endpoint else { return Ok(None) };
-    let headers = settings.headers.iter();
+    let headers = settings.headers.iter().map(|(name, value)| {
+        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(CollectorClient { transport, runtime: Handle::current() })
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(format!("{endpoint}{PATH}"))
-        .with_headers(
-            headers
-                .map(|(name, value)| (name.to_owned(), value.expose_secret().to_owned()))
-                .collect(),
-        )
+        .with_headers(headers.collect())
         .build()
         .context("cannot export spans (tracing.endpoint)")?;
-    Ok(Some(SpanExport::new(exporter, settings.service_name.clone(), settings.keep_one_in)))
+    Ok(Some(SpanExport::new(exporter, settings.service_name.clone(), settings.keep_one_in.get())))
 }
 
 /// Sends batches to the collector. The SDK calls it from a thread without a runtime, so it uses ours.

@@ -26,7 +26,8 @@ impl StoreParts {
     /// If it cannot be used.
     pub fn open(config: &StoreConfig, credentials: &OauthCredentials) -> anyhow::Result<Self> {
         let key = SealingKey::derive(credentials.client_secret.expose_secret());
-        let limits = StoreLimits { operations: config.max_operations, ..StoreLimits::default() };
+        let limits =
+            StoreLimits { operations: config.max_operations.get(), ..StoreLimits::default() };
         // With Redis, `Replicas` has the answers.
         let Some(path) = &config.path else {
             let store = EmbeddedStore::in_memory(key, limits)?;

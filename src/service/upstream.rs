@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::store::replica_name;
+use super::tls::certificates;
 use crate::clock::MonotonicClock;
 use crate::config::{self, Config, UpstreamRoute};
 use crate::genesys::{
-    CallLimiter, CallLimiters, ClientCredentials, GenesysClient, HttpTransport, JitterSource,
-    RetryPolicy, RoutePaths, SecretSource, StackParts, TokenCache, TokenSettings, UpstreamThrottle,
-    api_stack, token_stack, user_agent,
+    CallLimiter, CallLimiters, ClientCredentials, GenesysClient, HttpClientSettings, HttpTransport,
+    JitterSource, RetryPolicy, RoutePaths, SecretSource, StackParts, TokenCache, TokenSettings,
+    UpstreamThrottle, api_stack, token_stack, user_agent,
 };
 use crate::policy::{Backoff, BudgetSettings, PriorityCeilings};
 use crate::ports::MetricsRecorder;
@@ -44,8 +46,8 @@ impl UpstreamSide {
     ) -> Self {
         let UpstreamParts { transport, jitter, recorder, stop } = parts;
         let stack = StackParts {
-            attempt_timeout: config.genesys.attempt_timeout,
-            deadline: config.server.deadline,
+            attempt_timeout: config.genesys.attempt_timeout.get(),
+            deadline: config.server.deadline.get(),
             backoff: backoff(config),
             transport,
             user_agent: user_agent(replica_name(&config.store).as_deref()),
@@ -56,7 +58,7 @@ impl UpstreamSide {
         let (throttles, retries) = (stack.throttles(), stack.retries());
         let login_base = config.genesys.login_base();
         let login = token_stack(&stack, login_base.as_str(), throttles.clone());
-        let (credentials, settings) = (token_credentials(credentials), token_settings(config));
+        let (credentials, settings) = token_settings(config, credentials);
         let reporting = (jitter, Arc::clone(&stack.recorder));
         let tokens =
             TokenCache::start(credentials, settings, (login, shared_token), reporting, stop);
@@ -85,36 +87,32 @@ impl UpstreamSide {
     }
 }
 
-fn token_credentials(credentials: &config::OauthCredentials) -> ClientCredentials {
-    let file = credentials.client_secret_file.clone();
-    ClientCredentials {
-        client_id: credentials.client_id.clone(),
-        client_secret: credentials.client_secret.clone(),
-        secret_source: file.map(|path| {
-            let read = move || config::read_secret(&path).map(SecretString::from);
-            Arc::new(read) as SecretSource
-        }),
-    }
-}
-
-fn token_settings(config: &Config) -> TokenSettings {
-    TokenSettings {
-        refresh_ahead: config.genesys.token_refresh_ahead,
-        attempt_timeout: config.genesys.attempt_timeout,
-        login_host: host(config.genesys.login_base().as_str()),
-    }
-}
-
-/// The host of a base URL, with its port if it has one.
-fn host(base: &str) -> String {
-    let rest = base.split_once("://").map_or(base, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest).to_owned()
+fn token_settings(
+    config: &Config,
+    credentials: &config::OauthCredentials,
+) -> (ClientCredentials, TokenSettings) {
+    let settings = TokenSettings {
+        refresh_ahead: config.genesys.token_refresh_ahead.get(),
+        attempt_timeout: config.genesys.attempt_timeout.get(),
+        login_host: config.genesys.login_base().host_and_port().to_owned(),
+    };
+    let config::OauthCredentials { client_id, client_secret, client_secret_file } =
+        credentials.clone();
+    let secret_source = client_secret_file.map(|path| {
+        let read = move || config::read_secret(&path).map(SecretString::from);
+        Arc::new(read) as SecretSource
+    });
+    (ClientCredentials { client_id, client_secret, secret_source }, settings)
 }
 
 pub fn budget_settings(genesys: &config::GenesysConfig) -> BudgetSettings {
     let config::RateCeilings { committed, writes, reads, read_backs } = genesys.ceilings;
+    let percents = [committed, writes, reads, read_backs];
+    let [committed, writes, reads, read_backs] =
+        percents.map(|percent| u8::try_from(percent.get()).expect("it is at most 100"));
     let ceilings = PriorityCeilings { committed, writes, reads, read_backs };
-    BudgetSettings::per_minute(genesys.requests_per_minute.get(), genesys.rate_window, ceilings)
+    let window = genesys.rate_window.get();
+    BudgetSettings::per_minute(genesys.requests_per_minute.get(), window, ceilings)
 }
 
 fn upstream_paths(genesys: &config::GenesysConfig) -> RoutePaths {
@@ -133,5 +131,20 @@ fn upstream_paths(genesys: &config::GenesysConfig) -> RoutePaths {
 
 /// The delays between attempts, for calls and for writes.
 pub fn backoff(config: &Config) -> Backoff {
-    Backoff::new(config.genesys.backoff_base, config.genesys.backoff_cap)
+    Backoff::new(config.genesys.backoff_base.get(), config.genesys.backoff_cap.get())
+}
+
+/// The configured transport to upstream.
+pub fn transport(config: &Config) -> anyhow::Result<HttpTransport> {
+    let genesys = &config.genesys;
+    let body_limit = genesys.max_response_bytes.get();
+    let mut settings = HttpClientSettings::new(genesys.connect_timeout.get(), body_limit);
+    if let Some(file) = &genesys.ca_file {
+        settings.authorities = certificates(file).context("cannot use genesys.ca_file")?;
+    }
+    if let Some(proxy) = &genesys.proxy {
+        let proxy = reqwest::Proxy::https(proxy.expose_url().clone());
+        settings.proxy = Some(proxy.context("cannot use genesys.proxy")?);
+    }
+    settings.transport().context("cannot set up TLS; are CA certificates installed?")
 }

@@ -180,8 +180,9 @@ impl ServiceMetrics {
         self.0.live_viewers.set(gauge_value(count));
     }
 
-    pub fn connections(&self, count: usize) {
-        self.0.connections.set(gauge_value(count));
+    /// Changes the number of open connections.
+    pub fn connections(&self, change: i64) {
+        self.0.connections.inc_by(change);
     }
 
     pub fn connection_ended(&self, ended: CloseReason) {

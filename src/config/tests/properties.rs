@@ -19,9 +19,9 @@ proptest! {
         index in any::<prop::sample::Index>(),
         value in "\\PC{0,20}|-?[0-9.eE_]{1,25}|\"[^\"\\\\]{0,20}\"|\\[[0-9,\"a]{0,9}\\]|\\{a=[0-9]\\}",
     ) {
-        let keys: Vec<&ConfigKey> = keys::all().collect();
+        let keys: Vec<&keys::ConfigKey> = keys::all().collect();
         let key = keys[index.index(keys.len())];
-        let (source, _directory) = file(&format!("[{}]\n{} = {value}", key.section, key.name));
+        let (source, _directory) = file(&format!("[{}]\n{} = {value}", key.split().0, key.split().1));
         if let Ok(loaded) = load(&source) {
             let _ = loaded.render();
         }
@@ -34,7 +34,7 @@ proptest! {
         value in any::<String>(),
         number in "[0-9]{1,30}(ms|s|y| KiB| GiB|\\.[0-9]+s)?",
     ) {
-        let keys: Vec<&ConfigKey> = keys::all().collect();
+        let keys: Vec<&keys::ConfigKey> = keys::all().collect();
         let variable = keys[index.index(keys.len())].variable();
         for value in [&value, &number] {
             for source in [env(&[(&variable, value)]), env(&[(&name, value)])] {

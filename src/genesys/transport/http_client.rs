@@ -28,20 +28,12 @@ pub struct HttpClientSettings {
     pub authorities: Vec<CertificateDer<'static>>,
     /// The proxy for https. Without it, the proxy variables of the environment apply.
     pub proxy: Option<Proxy>,
-    /// Whether to verify the server's certificate. Off only for a probe of our own process.
-    pub verifies_certificate: bool,
 }
 
 impl HttpClientSettings {
     /// Settings with the proxies of the environment and the authorities of the system.
     pub fn new(connect_timeout: Duration, body_limit: usize) -> Self {
-        Self {
-            connect_timeout,
-            body_limit,
-            authorities: Vec::new(),
-            proxy: None,
-            verifies_certificate: true,
-        }
+        Self { connect_timeout, body_limit, authorities: Vec::new(), proxy: None }
     }
 
     /// Builds a transport over HTTP(S). It repeats a request only if the request was never sent
@@ -57,10 +49,8 @@ impl HttpClientSettings {
         // This client never uses TLS, so it loads no authorities.
         let direct = self.builder().no_proxy().tls_certs_only([]).build()?;
         let certificates = self.authorities.iter().map(|der| Certificate::from_der(der));
-        let encrypted = self
-            .builder()
-            .tls_certs_merge(certificates.collect::<Result<Vec<_>, _>>()?)
-            .tls_danger_accept_invalid_certs(!self.verifies_certificate);
+        let encrypted =
+            self.builder().tls_certs_merge(certificates.collect::<Result<Vec<_>, _>>()?);
         let encrypted = match self.proxy.take() {
             Some(proxy) => encrypted.proxy(proxy),
             None => encrypted,

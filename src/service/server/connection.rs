@@ -1,7 +1,7 @@
 //! HTTP over one connection.
 
-use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,6 +13,7 @@ use http::header::CONNECTION;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -33,17 +34,16 @@ use crate::telemetry::{CloseReason, ServiceMetrics};
 /// Serves connections.
 pub struct ConnectionHandler {
     pub router: Router,
-    pub tls: Option<Arc<ServerTls>>,
+    pub tls: Option<ServerTls>,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Arc<[IpNetwork]>,
-    pub http: http1::Builder,
     pub limits: ConnectionLimits,
     pub metrics: ServiceMetrics,
 }
 
 /// HTTP with a buffer for heads of about this size. hyper checks its buffer only after each read, so a
 /// head can be half as long again. [`exceeds_head_limit`] enforces the exact limit.
-pub fn http(header_bytes: usize) -> http1::Builder {
+fn http(header_bytes: usize) -> http1::Builder {
     let mut http = http1::Builder::new();
     // Without half-close, the server notices at once that a client has hung up.
     // `ConnectionState` limits the time for a head, so hyper need not.
@@ -52,6 +52,11 @@ pub fn http(header_bytes: usize) -> http1::Builder {
 }
 
 impl ConnectionHandler {
+    /// Whether the address is that of a trusted proxy.
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|proxy| proxy.contains(address))
+    }
+
     /// Serves one connection to its end. After `closing`, it answers only the request in flight.
     pub async fn serve(&self, stream: TcpStream, peer: PeerInfo, closing: CancellationToken) {
         // Buffers are allocated once the client sends something, so a silent connection costs little.
@@ -70,7 +75,7 @@ impl ConnectionHandler {
 
     async fn serve_tls(
         &self,
-        tls: &Arc<ServerTls>,
+        tls: &ServerTls,
         stream: TcpStream,
         mut peer: PeerInfo,
         closing: CancellationToken,
@@ -87,18 +92,10 @@ impl ConnectionHandler {
                 let chain = stream.get_ref().1.peer_certificates();
                 let certificate = chain.and_then(|chain| chain.first());
                 peer.certificate = certificate.and_then(|own| subject(own));
-                let expires = certificate.and_then(|own| ValidityPeriod::parse(own));
-                let lapse = expires.map(|term| lapse(term, material.trust.clone()));
+                let term = certificate.and_then(|own| ValidityPeriod::parse(own));
+                let lapse = term.map(|term| lapse(term, material.trust.clone()));
                 self.serve_http(stream, (peer, lapse), closing).await;
             }
-        }
-    }
-
-    /// Reloads the TLS files whenever they change. Never returns.
-    pub async fn watch_tls(&self) {
-        match &self.tls {
-            Some(tls) => tls.watch_files(&self.metrics).await,
-            None => std::future::pending().await,
         }
     }
 
@@ -111,16 +108,25 @@ impl ConnectionHandler {
     ) {
         let state = Arc::new(ConnectionState::new());
         let io = TokioIo::new(TrackedIo { stream, state: Arc::clone(&state) });
-        let is_proxy = self.trusted_proxies.iter().any(|proxy| proxy.contains(peer.socket.ip()));
-        let proxies = is_proxy.then(|| Arc::clone(&self.trusted_proxies));
-        let service = ConnectionService {
-            router: self.router.clone(),
-            header_bytes: self.limits.header_bytes,
-            peer,
-            proxies,
-            state: Arc::clone(&state),
-        };
-        let mut connection = pin!(self.http.serve_connection(io, service));
+        let service = service_fn(|request: Request<Incoming>| {
+            state.request_started();
+            let mut request = request.map(Body::new);
+            let mut peer = peer.clone();
+            let is_trusted = |address| self.is_proxy(address);
+            peer.address = forwarded(peer.socket, request.headers(), is_trusted);
+            request.extensions_mut().insert(peer);
+            let (mut router, state) = (self.router.clone(), &state);
+            async move {
+                let answer = if exceeds_head_limit(&request, self.limits.header_bytes) {
+                    Ok(refuse_head(self.limits.header_bytes))
+                } else {
+                    router.call(request).await
+                };
+                state.answer_started();
+                answer
+            }
+        });
+        let mut connection = pin!(http(self.limits.header_bytes).serve_connection(io, service));
         let mut lapse = lapse.unwrap_or_else(|| Box::pin(std::future::pending()));
         let mut is_closing = false;
         loop {
@@ -150,44 +156,6 @@ fn lapse(term: ValidityPeriod, trust: CancellationToken) -> BoxFuture<'static, (
     Box::pin(async move {
         let _ = timeout(left.try_into().unwrap_or_default(), trust.cancelled()).await;
     })
-}
-
-/// Handles the requests of one connection, and attaches its [`PeerInfo`] to each.
-struct ConnectionService {
-    router: Router,
-    header_bytes: usize,
-    peer: PeerInfo,
-    /// The trusted proxies, if the peer is one of them.
-    proxies: Option<Arc<[IpNetwork]>>,
-    state: Arc<ConnectionState>,
-}
-
-impl hyper::service::Service<Request<Incoming>> for ConnectionService {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.state.request_started();
-        let mut request = request.map(Body::new);
-        let mut peer = self.peer.clone();
-        if let Some(proxies) = &self.proxies {
-            let is_trusted = |address| proxies.iter().any(|proxy| proxy.contains(address));
-            peer.address = forwarded(peer.socket, request.headers(), is_trusted);
-        }
-        request.extensions_mut().insert(peer);
-        let state = Arc::clone(&self.state);
-        if exceeds_head_limit(&request, self.header_bytes) {
-            state.answer_started();
-            return Box::pin(std::future::ready(Ok(refuse_head(self.header_bytes))));
-        }
-        let answer = self.router.clone().call(request);
-        Box::pin(async move {
-            let answer = answer.await;
-            state.answer_started();
-            answer
-        })
-    }
 }
 
 /// Whether the head exceeds the limit. It is counted with one space after each colon.
@@ -228,6 +196,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for TrackedIo<S> {
     }
 }
 
+impl<S> TrackedIo<S> {
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.state.wrote(match &written {
+            Poll::Pending => None,
+            Poll::Ready(written) => Some(*written.as_ref().unwrap_or(&0)),
+        });
+        written
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -235,11 +213,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedIo<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.state.wrote(written.is_ready());
-        if matches!(written, Poll::Ready(Ok(1..))) {
-            self.state.sent();
-        }
-        written
+        self.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -248,11 +222,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedIo<S> {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.state.wrote(written.is_ready());
-        if matches!(written, Poll::Ready(Ok(1..))) {
-            self.state.sent();
-        }
-        written
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -261,11 +231,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedIo<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.state.wrote(flushed.is_ready());
-        if flushed.is_ready() {
-            self.state.flushed();
-        }
-        flushed
+        self.wrote(flushed.map_ok(|()| 0)).map_ok(drop)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -34,16 +34,14 @@ impl ConnectionLimits {
     }
 }
 
-/// The phase of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a connection does.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum ConnectionPhase {
     /// The connection is new, or the head of a request arrives.
     ReadHead,
     /// A request is being handled; its body may still arrive.
     Handle,
-    /// The response exists, and the client has not read all of it yet.
-    WriteAnswer,
-    /// The client has read the last response and sent nothing since.
+    /// The client reads a response, or has sent nothing since.
     KeepAlive,
 }
 
@@ -52,6 +50,7 @@ pub struct ConnectionState(Mutex<PhaseTimes>);
 
 struct PhaseTimes {
     phase: ConnectionPhase,
+    /// When the phase began, or the client last read something in it.
     since: Instant,
     /// The time since which the client has read nothing of the response.
     blocked_since: Option<Instant>,
@@ -66,38 +65,34 @@ impl ConnectionState {
 
     /// Reports that bytes arrived.
     pub fn received(&self) {
-        self.change(ConnectionPhase::KeepAlive, ConnectionPhase::ReadHead);
+        let mut times = self.0.lock();
+        if times.phase == ConnectionPhase::KeepAlive {
+            (times.phase, times.since) = (ConnectionPhase::ReadHead, Instant::now());
+        }
     }
 
     /// Reports that a request begins.
     pub fn request_started(&self) {
-        let mut times = self.0.lock();
-        (times.phase, times.since) = (ConnectionPhase::Handle, Instant::now());
+        self.0.lock().phase = ConnectionPhase::Handle;
     }
 
     /// Reports that its response exists.
     pub fn answer_started(&self) {
-        self.change(ConnectionPhase::Handle, ConnectionPhase::WriteAnswer);
-    }
-
-    /// Reports whether the client accepted bytes of the response.
-    pub fn wrote(&self, accepted: bool) {
         let mut times = self.0.lock();
-        if accepted {
-            times.blocked_since = None;
-        } else if times.blocked_since.is_none() {
-            times.blocked_since = Some(Instant::now());
+        (times.phase, times.since) = (ConnectionPhase::KeepAlive, Instant::now());
+    }
+
+    /// Reports how many bytes of a response the client has accepted; `None` if it accepts none for now.
+    pub fn wrote(&self, accepted: Option<usize>) {
+        let mut times = self.0.lock();
+        if accepted.is_none() {
+            times.blocked_since.get_or_insert_with(Instant::now);
+            return;
         }
-    }
-
-    /// Reports that bytes were sent. A response that is streamed keeps its connection.
-    pub fn sent(&self) {
-        self.change(ConnectionPhase::KeepAlive, ConnectionPhase::KeepAlive);
-    }
-
-    /// Reports that the client has accepted all bytes.
-    pub fn flushed(&self) {
-        self.change(ConnectionPhase::WriteAnswer, ConnectionPhase::KeepAlive);
+        times.blocked_since = None;
+        if accepted != Some(0) && times.phase != ConnectionPhase::Handle {
+            times.since = Instant::now();
+        }
     }
 
     /// The timeout that the connection has exceeded, if any.
@@ -108,7 +103,7 @@ impl ConnectionState {
             return Some(CloseReason::AnswerTimeout);
         }
         let (limit, reason) = match times.phase {
-            ConnectionPhase::Handle | ConnectionPhase::WriteAnswer => return None,
+            ConnectionPhase::Handle => return None,
             ConnectionPhase::ReadHead => (limits.header_timeout, CloseReason::HeaderTimeout),
             ConnectionPhase::KeepAlive => (limits.idle_timeout, CloseReason::IdleTimeout),
         };
@@ -122,13 +117,6 @@ impl ConnectionState {
             if let Some(reason) = self.timed_out(limits) {
                 return reason;
             }
-        }
-    }
-
-    fn change(&self, from: ConnectionPhase, to: ConnectionPhase) {
-        let mut times = self.0.lock();
-        if times.phase == from {
-            (times.phase, times.since) = (to, Instant::now());
         }
     }
 }
@@ -162,7 +150,6 @@ mod tests {
         state.request_started();
         assert_eq!(after(&state, 1000).await, None, "the deadline of the request decides");
         state.answer_started();
-        state.flushed();
         assert_eq!(after(&state, 74).await, None);
         state.received();
         assert_eq!(after(&state, 9).await, None);
@@ -173,10 +160,9 @@ mod tests {
     async fn an_idle_connection_ends_at_its_limit() {
         let state = ConnectionState::new();
         state.request_started();
-        state.flushed();
-        assert_eq!(after(&state, 80).await, None, "a flush before the response has no effect");
+        state.wrote(Some(9));
+        assert_eq!(after(&state, 80).await, None, "an earlier response has no effect");
         state.answer_started();
-        state.flushed();
         assert_eq!(after(&state, 75).await, Some(CloseReason::IdleTimeout));
     }
 
@@ -185,9 +171,8 @@ mod tests {
         let state = ConnectionState::new();
         state.request_started();
         state.answer_started();
-        state.flushed();
         assert_eq!(after(&state, 70).await, None);
-        state.sent();
+        state.wrote(Some(1));
         assert_eq!(after(&state, 70).await, None);
         assert_eq!(after(&state, 5).await, Some(CloseReason::IdleTimeout));
     }
@@ -197,11 +182,11 @@ mod tests {
         let state = ConnectionState::new();
         state.request_started();
         for _ in 0..5 {
-            state.wrote(false);
+            state.wrote(None);
             assert_eq!(after(&state, 6).await, None);
-            state.wrote(true);
+            state.wrote(Some(1));
         }
-        state.wrote(false);
+        state.wrote(None);
         assert_eq!(after(&state, 7).await, Some(CloseReason::AnswerTimeout));
     }
 }

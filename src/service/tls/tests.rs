@@ -25,28 +25,21 @@ fn put(folder: &Path, until: OffsetDateTime) {
 }
 
 /// Files that are valid until then, and TLS that requests client certificates.
-fn tls_with_client_auth(until: OffsetDateTime) -> (TempDir, Arc<ServerTls>) {
+fn tls_with_client_auth(until: OffsetDateTime) -> (TempDir, ServerTls) {
     let folder = TempDir::new().expect("a folder");
     put(folder.path(), until);
     let at = |name| folder.path().join(name);
-    let settings = config::TlsConfig {
+    let settings = TlsConfig {
         certificate: at("tls.crt"),
         key: at("tls.key"),
         clients: ClientCertificates::Optional(at("ca.crt")),
-        handshake_timeout: Duration::from_secs(5),
+        handshake_timeout: toml::Value::from("5s").try_into().expect("a duration"),
     };
-    let tls = Arc::new(ServerTls::load(&settings).expect("they match"));
-    (folder, tls)
+    (folder, ServerTls::load(&settings).expect("they match"))
 }
 
-/// The material in use, for comparison.
-fn in_use(tls: &ServerTls) -> Arc<TlsMaterial> {
-    tls.material()
-}
-
-fn watch_files(tls: &Arc<ServerTls>) {
-    let (tls, metrics) = (Arc::clone(tls), ServiceMetrics::new(paths::ALL));
-    tokio::spawn(async move { tls.watch_files(&metrics).await });
+fn watch_files(tls: &ServerTls) {
+    tokio::spawn(tls.clone().watch(ServiceMetrics::new(paths::ALL)));
 }
 
 #[test]
@@ -60,7 +53,7 @@ fn an_expired_server_certificate_fails_the_check() {
 #[test]
 fn client_certificates_disable_session_resumption() {
     let (_folder, tls) = tls_with_client_auth(day(2));
-    let server = Arc::clone(&in_use(&tls).server);
+    let server = Arc::clone(&tls.material().server);
     assert_eq!((server.send_tls13_tickets, server.session_storage.can_cache()), (0, false));
 }
 
@@ -69,11 +62,11 @@ async fn client_authorities_are_reloaded() {
     let (folder, tls) = tls_with_client_auth(day(2));
     watch_files(&tls);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let before = in_use(&tls);
+    let before = tls.material();
     let (other, _) = tls_with_client_auth(day(2));
     std::fs::copy(other.path().join("ca.crt"), folder.path().join("ca.crt")).expect("copied");
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(!Arc::ptr_eq(&before, &in_use(&tls)));
+    assert!(!Arc::ptr_eq(&before, &tls.material()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,5 +75,5 @@ async fn a_change_before_the_watch_begins_is_loaded() {
     put(folder.path(), day(9));
     watch_files(&tls);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(in_use(&tls).term.expires > day(8));
+    assert!(tls.material().term.expires > day(8));
 }

@@ -356,7 +356,7 @@ impl Builder {
         let parts = ServiceParts {
             transport: in_process(
                 listened_to(simulator.router(), self.overheard),
-                config.genesys.max_response_bytes,
+                config.genesys.max_response_bytes.get(),
             ),
             jitter: JitterSource::seeded(self.seed),
             log: telemetry.losses().clone(),

@@ -78,7 +78,7 @@ impl Fuzzed {
         let telemetry = TelemetryOutput::new(output, LogLineFormat::Json, level).expect("a filter");
         let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
         let parts = ServiceParts {
-            transport: in_process(platform, config.genesys.max_response_bytes),
+            transport: in_process(platform, config.genesys.max_response_bytes.get()),
             jitter: JitterSource::seeded(7),
             log: telemetry.losses().clone(),
             tls: None,
