@@ -12,7 +12,6 @@
 
 mod code;
 
-use std::fmt;
 use std::time::Duration;
 
 pub use code::ErrorCode;
@@ -38,17 +37,7 @@ impl Effect {
     pub const ALL: [Self; 3] = [Self::NotApplied, Self::Applied, Self::Unknown];
 
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotApplied => "notApplied",
-            Self::Unknown => "unknown",
-            Self::Applied => "applied",
-        }
-    }
-}
-
-impl fmt::Display for Effect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        ["notApplied", "unknown", "applied"][self as usize]
     }
 }
 
@@ -149,8 +138,7 @@ impl From<StoreError> for Error {
     }
 }
 
-/// The wait that clients get if upstream named none. It lets a brief fault pass, and is short enough
-/// for a live call.
+/// The wait if upstream named none: it lets a brief fault pass, and is short enough for a live call.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 impl Error {

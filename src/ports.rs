@@ -30,9 +30,11 @@ pub(crate) use audit::{
     ResponseSummary, StateBefore, WriteFindings,
 };
 pub(crate) use audit_scope::AuditScope;
+#[cfg(test)]
+pub use call_budget::unlimited::UnlimitedBudget;
 pub use call_budget::{
     BudgetAccount, CallBudget, CallPermit, CallPermits, PermitPool, PriorityClass, Reservation,
-    ReservationRequest, UnlimitedBudget,
+    ReservationRequest,
 };
 pub use context::{ContextParts, RequestContext, RequestPhase};
 pub(crate) use metric_family::{

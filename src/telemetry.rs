@@ -12,12 +12,12 @@
 mod access_log;
 mod log_output;
 mod metrics;
-mod panic;
 mod process;
 mod recent;
 mod spans;
 
 use std::io::IsTerminal;
+use std::panic::Location;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -57,8 +57,7 @@ pub struct TelemetryOutput {
 }
 
 impl TelemetryOutput {
-    /// Creates the subscriber. `filter` has the syntax of `RUST_LOG`. [`Self::install`] makes it
-    /// global.
+    /// Creates the subscriber. `filter` has the syntax of `RUST_LOG`.
     pub fn new(output: LogOutput, format: LogLineFormat, filter: &str) -> Result<Self, ParseError> {
         let LogOutput { writer, losses, guard } = output;
         let events = tracing_subscriber::fmt()
@@ -72,12 +71,11 @@ impl TelemetryOutput {
         Ok(Self { dispatch, losses, guard: Arc::new(Mutex::new(guard)) })
     }
 
-    /// Makes this the subscriber of the process and logs panics through it. Later calls do not replace
-    /// the subscriber.
+    /// Makes this the subscriber of the process, unless it has one, and logs panics through it.
     pub fn install(&self) {
         // This fails only in tests, which run the service several times in one process.
         let _ = tracing::dispatcher::set_global_default(self.dispatch.clone());
-        panic::log_location();
+        log_panics();
     }
 
     /// The subscriber, for `tracing::dispatcher::with_default` or `set_default`.
@@ -93,6 +91,21 @@ impl TelemetryOutput {
     pub fn finish(&self) {
         drop(self.guard.lock().take());
     }
+}
+
+/// Logs the location of every panic. The payload is left out, because it may contain an attribute value.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let thread = std::thread::current();
+        let at = info.location();
+        tracing::error!(
+            code.file = at.map(Location::file),
+            code.line = at.map(Location::line),
+            code.column = at.map(Location::column),
+            thread.name = thread.name().unwrap_or("unnamed"),
+            "panicked"
+        );
+    }));
 }
 
 #[cfg(test)]

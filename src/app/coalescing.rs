@@ -30,7 +30,6 @@ use crate::shutdown::ShutdownSignal;
 /// deadline. It is well within the 100 ms that an answer may be late.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 
-/// Makes the calls that are shared.
 pub trait CallSource: Send + Sync + 'static {
     type Key: Clone + Eq + Hash + Send + Sync;
     type Output: Clone + Send + Sync;
@@ -52,7 +51,6 @@ pub trait CallSource: Send + Sync + 'static {
     fn keep(&self, _key: &Self::Key, _output: &Self::Output, _is_stale: bool) {}
 }
 
-/// What the source needs to know of a call.
 #[derive(Debug)]
 pub struct CallParts {
     pub sent: Instant,
@@ -87,7 +85,6 @@ struct KeyCalls<T> {
     latest: Option<watch::Sender<Option<(Instant, T)>>>,
 }
 
-/// One of the calls for a key.
 struct CallId<K> {
     key: K,
     id: u64,
@@ -110,9 +107,6 @@ impl<S: CallSource> Coalescer<S> {
     }
 
     /// Joins a call that can serve, or starts one. Returns what was reserved with it, too.
-    ///
-    /// # Errors
-    /// Of upstream, of the budget, or when the deadline comes first.
     pub async fn call(
         &self,
         wanted: CoalescedCall<S::Key>,
@@ -175,7 +169,6 @@ impl<S: CallSource> Coalescer<S> {
         self.0.keys.lock()
     }
 
-    /// Applies `work` to a call; `None` if it has ended.
     fn with<T>(
         &self,
         call: &CallId<S::Key>,

@@ -13,13 +13,13 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use self::lane::LaneWorker;
+use self::lane::{LaneClaim, LaneWorker};
 pub use self::runner::{OperationAnswer, OperationEnding, OperationRunner, word};
 use crate::clock;
 use crate::error::{Effect, Error, RequestFailure};
 use crate::ports::MetricsRecorder;
 use crate::ports::store::{
-    CancelOutcome, ClaimedLane, JournalSummary, NewOperation, OperationJournal, StoreError,
+    CancelOutcome, JournalSummary, NewOperation, OperationJournal, StoreError,
 };
 use crate::shutdown::ShutdownSignal;
 
@@ -59,7 +59,7 @@ impl OperationQueue {
         self.0.not_after
     }
 
-    /// The journal.
+    /// What it works from.
     pub fn journal(&self) -> &dyn OperationJournal {
         &*self.0.journal
     }
@@ -69,11 +69,8 @@ impl OperationQueue {
         self.0.status.lock().clone()
     }
 
-    /// Stores a write durably. `false`: the store cannot do that, so nothing was stored.
-    ///
-    /// # Errors
-    /// If it was not stored. A write that may have been stored is cancelled; if that fails, too, the effect
-    /// is unknown.
+    /// Stores a write durably. `false`: the store cannot do that, so nothing was stored. A write that may
+    /// have been stored is cancelled; if that fails, too, the effect is unknown.
     pub async fn accept(&self, operation: NewOperation) -> Result<bool, RequestFailure> {
         if self.status().is_err() {
             return Ok(false);
@@ -102,16 +99,24 @@ impl OperationQueue {
         let lanes = Arc::new(Semaphore::new(LANES));
         while !shutdown.is_draining() {
             let claimed_at = Instant::now();
-            let claimed = self.claim(lanes.available_permits()).await;
+            let claimed = match lanes.available_permits() {
+                0 => Ok(Vec::new()),
+                free => self.0.journal.claim(free).await,
+            };
             let pause = self.look(claimed.as_ref().err()).await;
             for lane in claimed.unwrap_or_default() {
                 let Ok(permit) = Arc::clone(&lanes).try_acquire_owned() else { break };
-                let parts = (Arc::clone(&self.0.journal), Arc::clone(&self.0.recorder));
-                let runner = Arc::clone(&runner);
-                let worker = LaneWorker::new(parts, runner, shutdown.clone(), &lane, claimed_at);
+                let worker = LaneWorker {
+                    journal: Arc::clone(&self.0.journal),
+                    recorder: Arc::clone(&self.0.recorder),
+                    runner: Arc::clone(&runner),
+                    shutdown: shutdown.clone(),
+                    conversation: lane.conversation,
+                    claim: LaneClaim::asked_at(claimed_at),
+                };
                 let queue = self.clone();
                 shutdown.tasks().spawn(async move {
-                    worker.work(lane).await;
+                    worker.work(lane.operations).await;
                     drop(permit);
                     queue.0.wake.notify_one();
                 });
@@ -122,10 +127,6 @@ impl OperationQueue {
                 () = shutdown.draining() => {}
             }
         }
-    }
-
-    async fn claim(&self, lanes: usize) -> Result<Vec<ClaimedLane>, StoreError> {
-        if lanes == 0 { Ok(Vec::new()) } else { self.0.journal.claim(lanes).await }
     }
 
     /// Reports the state of the journal, and returns when to look at it again.

@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 /// Accepts whole lines. When a call returns, the operating system has the line.
 pub trait LineOutput: Send {
     /// Appends a line, which includes its line end.
-    ///
-    /// # Errors
-    /// If the line, or part of it, could not be written.
     fn append(&mut self, line: &[u8]) -> io::Result<()>;
 
     fn name(&self) -> String;
@@ -55,9 +52,6 @@ pub struct AuditFile {
 
 impl AuditFile {
     /// Opens or creates the file, and removes the permissions of other users.
-    ///
-    /// # Errors
-    /// If the file cannot be opened.
     pub fn open(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(MODE).open(&path)?;
         let found = file.metadata()?;

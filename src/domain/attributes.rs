@@ -59,8 +59,7 @@ impl fmt::Display for AttributeKey {
     }
 }
 
-/// Value of an attribute. It is personal data: `Debug` shows only its length, and there is no
-/// `Display`.
+/// Value of an attribute. It is personal data, so `Debug` shows only its length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AttributeValue {
     text: SmolStr,
@@ -140,8 +139,7 @@ impl AttributeMap {
         self.iter().next().is_none()
     }
 
-    /// Bytes of the whole map as compact UTF-8 JSON. Emptied keys count, because upstream keeps
-    /// them.
+    /// Bytes of the whole map as compact UTF-8 JSON, with emptied keys, because upstream keeps them.
     pub fn json_bytes(&self) -> usize {
         let entries: usize = self.0.iter().map(|(key, value)| entry_bytes(key, value)).sum();
         // Two braces, and a comma between entries.

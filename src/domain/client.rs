@@ -1,13 +1,11 @@
 //! The clients of the gateway, as the configuration names them.
 
-mod digest;
-
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
-pub use digest::{InvalidDigest, KeyDigest};
+use subtle::ConstantTimeEq as _;
 
 use super::rights::ClientRights;
 
@@ -80,6 +78,48 @@ impl fmt::Display for ClientName {
     }
 }
 
+const DIGEST_BYTES: usize = 32;
+
+/// SHA-256 of a key. Keys are long and random, so an attacker cannot find one by trial.
+#[derive(Clone, Copy)]
+pub struct KeyDigest([u8; DIGEST_BYTES]);
+
+/// The text is not a SHA-256 digest. The message omits the text, which may be a key by mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be the SHA-256 of a key in 64 hexadecimal digits")]
+pub struct InvalidDigest;
+
+impl KeyDigest {
+    pub const fn new(bytes: [u8; DIGEST_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether both digests are equal, compared in constant time.
+    pub fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+
+    pub fn to_hex(&self) -> String {
+        hex::encode(self.0)
+    }
+}
+
+impl FromStr for KeyDigest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
+        let mut bytes = [0; DIGEST_BYTES];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidDigest)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyDigest(…)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +146,27 @@ mod tests {
         assert_eq!(anonymous.known_name(), None);
         assert_eq!((anonymous.share.get(), anonymous.requests_per_minute), (1, None));
         assert!(Arc::ptr_eq(&anonymous, &Client::anonymous()));
+    }
+
+    #[test]
+    fn only_sixty_four_hexadecimal_digits_are_a_digest() {
+        let text = "00ff10aB".repeat(8);
+        let digest: KeyDigest = text.parse().expect("a digest");
+        assert_eq!(digest.to_hex(), text.to_lowercase());
+        for bad in [&text[1..], &format!("{text}0"), &text.replace('B', "g"), "", "é"] {
+            assert_eq!(bad.parse::<KeyDigest>().map(|one| one.to_hex()), Err(InvalidDigest));
+        }
+        assert!(!format!("{digest:?}").contains("ff10"));
+    }
+
+    #[test]
+    fn digests_are_equal_only_if_every_byte_is() {
+        let digest = KeyDigest::new([7; DIGEST_BYTES]);
+        assert!(digest.is(&KeyDigest::new([7; DIGEST_BYTES])));
+        for at in 0..DIGEST_BYTES {
+            let mut other = [7; DIGEST_BYTES];
+            other[at] ^= 0x80;
+            assert!(!digest.is(&KeyDigest::new(other)), "byte {at}");
+        }
     }
 }

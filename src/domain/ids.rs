@@ -3,7 +3,6 @@
 //! Every id in an upstream path is of these types, so no client can manipulate a path.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
@@ -14,55 +13,46 @@ use uuid::fmt::Hyphenated;
 #[error("not a UUID of the form 8-4-4-4-12")]
 pub struct InvalidId;
 
-/// Id of a `Kind` of resource.
+/// Id of a `KIND` of resource, so that ids of two kinds are different types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ResourceUuid<Kind>(Uuid, PhantomData<Kind>);
+pub struct ResourceUuid<const KIND: u8>(Uuid);
 
-pub type ConversationId = ResourceUuid<ConversationKind>;
+pub type ConversationId = ResourceUuid<0>;
 
 /// Id of a participant within a conversation. It stays the same when the participant's purpose
 /// changes from `external` to `customer`.
-pub type ParticipantId = ResourceUuid<ParticipantKind>;
+pub type ParticipantId = ResourceUuid<1>;
 
 /// Id of a queue or a user. The gateway only compares it.
-pub type ResourceId = ResourceUuid<OtherKind>;
+pub type ResourceId = ResourceUuid<2>;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ConversationKind {}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ParticipantKind {}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum OtherKind {}
-
-impl<Kind> ResourceUuid<Kind> {
+impl<const KIND: u8> ResourceUuid<KIND> {
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Uuid::from_bytes(bytes), PhantomData)
+        Self(Uuid::from_bytes(bytes))
     }
 }
 
-impl<Kind> FromStr for ResourceUuid<Kind> {
+impl<const KIND: u8> FromStr for ResourceUuid<KIND> {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         // `Uuid` also accepts braces, URNs and bare digits, which upstream does not.
         let id = Uuid::try_parse(text).ok().filter(|_| text.len() == Hyphenated::LENGTH);
-        id.map(|id| Self(id, PhantomData)).ok_or(InvalidId)
+        id.map(Self).ok_or(InvalidId)
     }
 }
 
-impl<Kind> fmt::Display for ResourceUuid<Kind> {
+impl<const KIND: u8> fmt::Display for ResourceUuid<KIND> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl<Kind> Serialize for ResourceUuid<Kind> {
+impl<const KIND: u8> Serialize for ResourceUuid<KIND> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }

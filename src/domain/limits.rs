@@ -13,8 +13,7 @@ const MAX_NAMED_ENTRIES: usize = 5;
 /// One mistake in a request, with its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The location: a JSON pointer as URI fragment (`#/attributes/key`), or the name of a parameter
-    /// or header.
+    /// A JSON pointer as URI fragment (`#/attributes/key`), or the name of a parameter or header.
     pub pointer: String,
     /// The mistake, without the value.
     pub detail: String,
@@ -61,8 +60,7 @@ pub struct AttributeLimits {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SizeExcess {
-    /// Bytes that the map would have, counting only the keys that the client may see; 0 if only
-    /// upstream knows.
+    /// Bytes of the map, as far as the client may see it; 0 if only upstream knows.
     pub bytes: usize,
     pub limit_bytes: usize,
     /// Key and bytes of each entry, largest first.
@@ -119,8 +117,7 @@ impl SizeExcess {
         (emptied.clone().count(), emptied.map(|(_, bytes)| bytes).sum())
     }
 
-    /// The excess as a client with these rights may see it. The client learns that the map exceeds
-    /// the limit, but not by how much.
+    /// The excess as a client may see it: that the map exceeds the limit, but not by how much.
     #[must_use]
     pub fn seen_by(mut self, rights: &ClientRights) -> Self {
         if rights.sees_all() {
@@ -140,8 +137,7 @@ fn is_emptied((key, bytes): &(AttributeKey, usize)) -> bool {
 }
 
 impl AttributeLimits {
-    /// The limit for a map from an earlier read: 90 %, because other writers may have added keys
-    /// since.
+    /// The limit for a map from an earlier read: 90 %, because others may have added keys since.
     #[must_use]
     pub fn remembered(self) -> Self {
         Self { total_bytes: self.total_bytes / 10 * 9 }

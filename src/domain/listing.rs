@@ -28,10 +28,7 @@ pub enum CallDirection {
 
 impl CallDirection {
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
-        }
+        ["inbound", "outbound"][self as usize]
     }
 }
 

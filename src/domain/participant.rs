@@ -109,10 +109,7 @@ enum SelectorPosition {
 
 impl SelectorPosition {
     const fn as_str(self) -> &'static str {
-        match self {
-            Self::First => FIRST,
-            Self::Last => "last",
-        }
+        [FIRST, "last"][self as usize]
     }
 }
 
@@ -193,13 +190,7 @@ pub enum SelectionRule {
 
 impl SelectionRule {
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Id => "id",
-            Self::Purpose => "purpose",
-            Self::External => "external",
-            Self::First => "first",
-            Self::Position => "position",
-        }
+        ["id", "purpose", "external", "first", "position"][self as usize]
     }
 }
 

@@ -4,6 +4,7 @@
 //! flow, a script or an agent made since the read.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use super::attributes::{AttributeKey, AttributeMap, AttributeValue};
 
@@ -40,6 +41,15 @@ impl KeyChange {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch(BTreeMap<AttributeKey, KeyChange>);
 
+/// The changes, ordered by key.
+impl Deref for Patch {
+    type Target = BTreeMap<AttributeKey, KeyChange>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
 impl Patch {
     pub fn get(&self, key: &AttributeKey) -> Option<&KeyChange> {
         self.0.get(key)
@@ -47,22 +57,6 @@ impl Patch {
 
     pub fn insert(&mut self, key: AttributeKey, change: KeyChange) {
         self.0.insert(key, change);
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &KeyChange)> {
-        self.0.iter()
-    }
-
-    pub fn keys(&self) -> impl Iterator<Item = &AttributeKey> {
-        self.0.keys()
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// One patch with the effect of this one followed by `later`.

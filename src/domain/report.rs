@@ -24,14 +24,7 @@ pub enum KeyOutcome {
 
 impl KeyOutcome {
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unchanged => "unchanged",
-            Self::WouldSend => "wouldSend",
-            Self::Verified => "verified",
-            Self::Cleared => "cleared",
-            Self::Unverified => "unverified",
-            Self::Superseded => "superseded",
-        }
+        ["unchanged", "wouldSend", "verified", "cleared", "unverified", "superseded"][self as usize]
     }
 }
 

@@ -29,8 +29,7 @@ pub struct ClientRights {
     pub hide: Vec<KeyPattern>,
     /// Participants that it may use; `None` for all.
     pub participants: Option<Vec<ParticipantSelector>>,
-    /// Whether it may operate the gateway: the live view, and traces of calls. This grants no access to
-    /// attributes.
+    /// Whether it may use the live view and traces of calls. This grants no access to attributes.
     pub operate: bool,
 }
 

@@ -100,8 +100,7 @@ impl WriteVerifier {
         verifier
     }
 
-    /// Tracks keys that a PATCH carries. A key that is already tracked keeps its state. `is_remembered` says that
-    /// `before` comes from the cache.
+    /// Tracks keys of a PATCH that are not tracked yet. With `is_remembered`, `before` is from the cache.
     pub fn add(
         &mut self,
         sent: &Patch,
@@ -129,8 +128,7 @@ impl WriteVerifier {
         }
     }
 
-    /// Replaces remembered earlier values by the third values that reads have shown. Returns the
-    /// keys with such a value.
+    /// Replaces remembered earlier values by third values that reads have shown. Returns their keys.
     pub fn correct_memory(&mut self) -> Vec<AttributeKey> {
         let mut corrected = Vec::new();
         for (key, tracked) in self.keys.iter_mut().filter(|(_, tracked)| tracked.is_remembered) {
@@ -151,8 +149,7 @@ impl WriteVerifier {
         }
     }
 
-    /// Whether no further read is needed: every key shows its wanted value, or another writer has
-    /// replaced it.
+    /// Whether every key shows its wanted value, or another writer has replaced it.
     pub fn is_settled(&self, settle: SettleTime) -> bool {
         self.keys.keys().all(|key| self.outcome(key, settle) != Some(KeyOutcome::Unverified))
     }

@@ -1,8 +1,6 @@
-//! The steps of one request, for the trace of its conversation: its keys, their outcomes, and each
-//! call to upstream. Never a value.
+//! The steps of one request, for the trace of its conversation: keys, outcomes and calls, but no value.
 //!
-//! Kept only where tracing is on; other requests allocate nothing for it. A log is bounded; what
-//! does not fit is counted.
+//! Kept only where tracing is on. A log is bounded; what does not fit is counted.
 
 use std::sync::Arc;
 

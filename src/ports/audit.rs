@@ -224,8 +224,7 @@ impl AuditEntry {
         self.audit.blocks().then_some(recorded)
     }
 
-    /// Records that the client hung up before it was answered. A use case that still works writes
-    /// the record when it ends.
+    /// Records that the client hung up, or leaves that to a use case that still works.
     pub fn client_disconnected(&self, mut ending: ResponseSummary) {
         let mut state = self.state.lock();
         match state.progress {
@@ -261,8 +260,7 @@ impl AuditEntry {
         Some(self.audit.record(&intent))
     }
 
-    /// Adds the findings of the use case. Records them if the client hung up; `ending` makes the
-    /// summary for its status.
+    /// Adds the findings of the use case, and records them if the client hung up.
     pub(super) fn complete(
         &self,
         findings: WriteFindings,

@@ -34,10 +34,7 @@ impl RequestContext {
 }
 
 impl AuditScope {
-    /// Records the intent, where the settings require that before a write is sent.
-    ///
-    /// # Errors
-    /// If the record cannot be written before the deadline.
+    /// Records the intent before the deadline, where the settings require that before a write is sent.
     pub async fn intend(&self) -> Result<(), Error> {
         let recorded = self.0.audit_entry().and_then(AuditEntry::record_intent);
         let Some(recorded) = recorded else { return Ok(()) };

@@ -1,5 +1,4 @@
-//! The call budget, as a port: calls to upstream are scarce, so they are reserved before they are
-//! made.
+//! The call budget, as a port: calls to upstream are scarce, so they are reserved beforehand.
 //!
 //! A write reserves all its calls together, so that it cannot get stuck between its PATCH and the
 //! read that verifies it. Unused calls are returned.
@@ -35,14 +34,10 @@ pub struct ReservationRequest {
 
 /// Grants calls within the budget of the token.
 pub trait CallBudget: Send + Sync {
-    /// Reserves calls, to be made now or at a time before their deadline.
-    ///
-    /// # Errors
-    /// If the calls cannot be made before the deadline, with the time when they could be.
+    /// Reserves calls for a time before their deadline. The error says when they could be made.
     fn reserve(&self, reservation_request: ReservationRequest) -> Result<Reservation, Error>;
 
-    /// The error for a request that cannot wait for calls that others have reserved. It says when
-    /// so many calls are available again.
+    /// The error for a request that cannot wait. It says when so many calls are available again.
     fn refusal(&self, account: BudgetAccount, calls: u32) -> Error;
 }
 
@@ -63,10 +58,7 @@ impl Reservation {
         }
     }
 
-    /// Waits for the calls.
-    ///
-    /// # Errors
-    /// If the deadline comes first.
+    /// Waits for the calls, at most until the deadline.
     pub async fn granted(self) -> Result<CallPermits, Error> {
         match self {
             Self::Now(permits) => Ok(permits),
@@ -141,25 +133,30 @@ impl fmt::Debug for CallPermits {
     }
 }
 
-/// An unlimited budget, for tests of what builds on a budget.
-#[derive(Clone, Copy, Debug)]
-pub struct UnlimitedBudget;
+#[cfg(test)]
+pub mod unlimited {
+    use super::*;
 
-impl CallBudget for UnlimitedBudget {
-    fn reserve(&self, reservation_request: ReservationRequest) -> Result<Reservation, Error> {
-        Ok(Reservation::Now(CallPermits::new(
-            Arc::new(*self),
-            reservation_request.account,
-            reservation_request.calls,
-        )))
+    /// An unlimited budget, for tests of what builds on a budget.
+    #[derive(Clone, Copy, Debug)]
+    pub struct UnlimitedBudget;
+
+    impl CallBudget for UnlimitedBudget {
+        fn reserve(&self, reservation_request: ReservationRequest) -> Result<Reservation, Error> {
+            Ok(Reservation::Now(CallPermits::new(
+                Arc::new(*self),
+                reservation_request.account,
+                reservation_request.calls,
+            )))
+        }
+
+        fn refusal(&self, _: BudgetAccount, _: u32) -> Error {
+            Error::Overloaded("there is no budget")
+        }
     }
 
-    fn refusal(&self, _: BudgetAccount, _: u32) -> Error {
-        Error::Overloaded("there is no budget")
+    impl PermitPool for UnlimitedBudget {
+        fn spent(&self, _: BudgetAccount) {}
+        fn returned(&self, _: BudgetAccount, _: u32) {}
     }
-}
-
-impl PermitPool for UnlimitedBudget {
-    fn spent(&self, _: BudgetAccount) {}
-    fn returned(&self, _: BudgetAccount, _: u32) {}
 }

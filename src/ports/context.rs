@@ -29,18 +29,11 @@ impl RequestPhase {
     pub const ALL: [Self; 5] = [Self::Queue, Self::Token, Self::Read, Self::Patch, Self::Verify];
 
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queue => "queue",
-            Self::Token => "token",
-            Self::Read => "read",
-            Self::Patch => "patch",
-            Self::Verify => "verify",
-        }
+        ["queue", "token", "read", "patch", "verify"][self as usize]
     }
 }
 
-/// The context of one request: its deadline, its client, and what it has used so far. Cheap to
-/// clone; all clones share their usage.
+/// The context of one request. Cheap to clone; all clones share their usage.
 #[derive(Clone, Debug)]
 pub struct RequestContext {
     deadline: Instant,
@@ -256,8 +249,7 @@ impl RequestContext {
         self.usage().correlation_id.clone()
     }
 
-    /// Records the participant that was found, so that errors can name it. It must be one that the
-    /// client may see.
+    /// Records the participant that was found, so that errors can name it. The client must see it.
     pub fn note_participant(&self, participant: ParticipantSummary, by: SelectionRule) {
         self.usage().participant = Some((participant, by));
     }

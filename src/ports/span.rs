@@ -94,8 +94,7 @@ impl TraceSpan {
         Self { context: self.context.next(), parent: Some(self.context), ..self.clone() }
     }
 
-    /// Chooses the parent span for work shared by several requests: the first that is exported,
-    /// otherwise the first.
+    /// Chooses the parent span of shared work: the first that is exported, otherwise the first.
     pub fn prefer(chosen: &mut Option<Self>, other: Option<&Self>) {
         let is_exported = |span: Option<&Self>| span.is_some_and(Self::is_exported);
         if chosen.is_none() || (is_exported(other) && !is_exported(chosen.as_ref())) {

@@ -8,8 +8,7 @@ use tokio::time::Instant;
 
 use super::store::StoreError;
 
-/// Whether the shared store answers, as its users have found out. While it does not, no request waits for it:
-/// only the heartbeat asks it.
+/// Whether the shared store answers. While it does not, only the heartbeat asks it.
 #[derive(Debug)]
 pub struct StoreLink {
     state: Mutex<LinkState>,

@@ -14,10 +14,7 @@ pub trait WriteNotes: fmt::Debug + Send + Sync {
     /// The state before an earlier try whose PATCH may have been applied.
     fn earlier(&self) -> Option<ContentDigest>;
 
-    /// Notes the state before a PATCH that is about to be sent.
-    ///
-    /// # Errors
-    /// If it cannot be noted, or must not be sent any more. Nothing may be sent then.
+    /// Notes the state before a PATCH that is about to be sent. After an error, nothing may be sent.
     fn before_sending(&self, state: ContentDigest) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Whether the write may still be sent. It is asked at the moment of sending.

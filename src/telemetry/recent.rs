@@ -93,8 +93,7 @@ impl RecentRequests {
         self.0.keeps_all || self.0.leases.read().get(&conversation).is_some_and(is_live)
     }
 
-    /// Traces this conversation for `time` from now, also if it is traced already. Returns `false` if
-    /// too many others are traced.
+    /// Traces this conversation for `time` from now. `false` if too many others are traced.
     pub fn lease(&self, conversation: ConversationId, time: Duration) -> bool {
         let now = Instant::now();
         let mut leases = self.0.leases.write();

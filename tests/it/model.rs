@@ -16,14 +16,14 @@ use std::time::Duration;
 use attribute_gateway::app::{App, AppParts, ClientRegistry, WriteOptions, WriteRequest};
 use attribute_gateway::domain::{AttributeKey, AttributeValue, KeyChange, KeyOutcome, WriteReport};
 use attribute_gateway::error::{Effect, Error, RequestFailure};
-use attribute_gateway::ports::{ConversationsPort, RequestContext, UnlimitedBudget};
+use attribute_gateway::ports::{ConversationsPort, RequestContext};
 use attribute_gateway::shutdown::ShutdownSignal;
 use attribute_gateway::telemetry::ServiceMetrics;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
 use self::upstream::{Applied, Upstream};
-use crate::harness::{CALL, app_settings, ms};
+use crate::harness::{CALL, UnlimitedBudget, app_settings, ms};
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
 

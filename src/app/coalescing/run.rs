@@ -79,7 +79,6 @@ impl<S: CallSource> Coalescer<S> {
 
     /// Gets the permits for a call, and for those reserved with it. It reserves again when the waiting
     /// requests change, and refuses those that cannot wait that long. `None` once no request waits.
-    #[expect(clippy::too_many_lines, reason = "one loop that reserves and waits")]
     async fn book(&self, call: &CallId<S::Key>) -> Option<Option<CallPermits>> {
         let changed = self.with(call, |own| Arc::clone(&own.changed))?;
         let (mut held, mut tried) = (None::<ExpectedGrant>, Vec::new());
@@ -89,29 +88,20 @@ impl<S: CallSource> Coalescer<S> {
                 return Some(None);
             }
             // A more important request moves the call forward, and may need more calls.
-            let is_enough = |held: &ReservationRequest| {
-                request.class >= held.class && request.calls == held.calls
+            let is_short = |held: &mut ExpectedGrant| {
+                request.class < held.request.class || request.calls != held.request.calls
             };
-            if held.take_if(|held| !is_enough(&held.request)).is_some() {
+            if held.take_if(is_short).is_some() {
                 tried.clear();
             }
             // A request with another account may get the calls earlier.
             accounts.retain(|account| !tried.contains(account));
             if held.is_none() || !accounts.is_empty() {
-                match budget_accounts::reserve(&*self.0.call_budget, request, &accounts) {
-                    Ok(Reservation::Now(permits)) => return Some(Some(permits)),
-                    Ok(Reservation::Later { expected, granted }) => {
-                        if held.as_ref().is_none_or(|held| expected < held.expected) {
-                            held = Some(ExpectedGrant { request, expected, granted });
-                        }
-                    }
-                    Err(refusal) if held.is_none() => {
-                        self.refuse(call, request.deadline, || refusal);
-                        continue;
-                    }
-                    Err(_) => {}
+                match self.reserve(request, &accounts, &mut held) {
+                    Ok(Some(permits)) => return Some(Some(permits)),
+                    Ok(None) => tried.extend(accounts),
+                    Err(refusal) => self.refuse(call, request.deadline, || refusal),
                 }
-                tried.extend(accounts);
             }
             let Some(grant) = &mut held else { continue };
             let refusal = || self.0.call_budget.refusal(request.account, request.calls);
@@ -128,6 +118,27 @@ impl<S: CallSource> Coalescer<S> {
                 () = poll_fn(|cx| self.poll_deserted(call, cx)) => {}
             }
         }
+    }
+
+    /// Reserves on the one of these accounts that gets the calls first. What is held stays, unless the
+    /// calls come earlier.
+    fn reserve(
+        &self,
+        request: ReservationRequest,
+        accounts: &[BudgetAccount],
+        held: &mut Option<ExpectedGrant>,
+    ) -> Result<Option<CallPermits>, Error> {
+        match budget_accounts::reserve(&*self.0.call_budget, request, accounts) {
+            Ok(Reservation::Now(permits)) => return Ok(Some(permits)),
+            Ok(Reservation::Later { expected, granted }) => {
+                if held.as_ref().is_none_or(|held| expected < held.expected) {
+                    *held = Some(ExpectedGrant { request, expected, granted });
+                }
+            }
+            Err(refusal) if held.is_none() => return Err(refusal),
+            Err(_) => {}
+        }
+        Ok(None)
     }
 
     /// The reservation to make, and the accounts that can pay for it. Without waiters the call is
@@ -213,8 +224,7 @@ impl<S: CallSource> Coalescer<S> {
         Some((parts, context, permits))
     }
 
-    /// Moves waiters that have time left to another call, if this one was given up because of the
-    /// earliest deadline.
+    /// Moves waiters that have time left to another call, if this one ended at the earliest deadline.
     fn go_again(&self, call: &CallId<S::Key>, wait: Duration) {
         let again = Instant::now() + wait;
         let mut keys = self.keys();

@@ -22,7 +22,6 @@ pub enum Freshness {
     SentAfter(Instant),
 }
 
-/// A call that a request needs.
 #[derive(Debug)]
 pub struct CoalescedCall<K> {
     pub key: K,
@@ -42,7 +41,6 @@ impl<K> CoalescedCall<K> {
     }
 }
 
-/// The result of a call, for each waiter.
 #[derive(Clone)]
 pub(super) struct CallResult<T> {
     pub result: Result<T, Error>,
@@ -56,7 +54,6 @@ impl<T> From<Error> for CallResult<T> {
     }
 }
 
-/// A call that requests wait for.
 pub(super) struct SharedCall<T> {
     pub id: u64,
     /// When it was sent; until then requests can join it.
@@ -66,7 +63,6 @@ pub(super) struct SharedCall<T> {
     pub waiters: Vec<CallWaiter<T>>,
     /// The earliest deadline of its waiters, once it is sent: there are no retries after it.
     pub start_by: Option<Instant>,
-    /// What it has used, once it is sent.
     pub spent: Option<RequestContext>,
     /// Do not send before this moment; set when the previous call was throttled.
     pub not_before: Option<Instant>,
@@ -195,7 +191,6 @@ impl<T> SharedCall<T> {
         Some(context)
     }
 
-    /// Takes out the waiters with such a deadline.
     pub fn take_waiters(&mut self, which: impl Fn(Instant) -> bool) -> Vec<CallWaiter<T>> {
         self.waiters.extract_if(.., |waiter| which(waiter.deadline)).collect()
     }

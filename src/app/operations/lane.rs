@@ -19,7 +19,7 @@ use super::runner::{OperationAnswer, OperationEnding, OperationRunner, word};
 use crate::clock;
 use crate::error::Error;
 use crate::ports::store::{
-    ClaimedLane, ContentDigest, ConversationId, OperationJournal, OperationResult, OperationState,
+    ContentDigest, ConversationId, OperationJournal, OperationResult, OperationState,
     StoredOperation,
 };
 use crate::ports::{BoxFuture, MetricsRecorder, WriteNotes};
@@ -32,30 +32,29 @@ const SHORTEST_TRY: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often a claim is extended. It is a fraction of its lease.
 const RENEWAL: Duration = Duration::from_secs(3);
-/// How long after it was asked for a claim gives the right to send. Its lease is two seconds longer, for a
-/// call that has left.
+/// How long a claim gives the right to send. Its lease is two seconds longer, for a call that has left.
 const CLAIM_TIME: Duration = Duration::from_secs(8);
 /// Most operations that are carried out together.
 const GROUP: usize = 20;
 /// How long an operation waits for the others of its group.
 const GATE_TIME: Duration = Duration::from_millis(500);
 
-/// Works on the operations of one conversation.
 pub(super) struct LaneWorker {
-    journal: Arc<dyn OperationJournal>,
-    recorder: Arc<MetricsRecorder>,
-    runner: Arc<dyn OperationRunner>,
-    shutdown: ShutdownSignal,
-    conversation: ConversationId,
-    claim: Arc<LaneClaim>,
+    pub journal: Arc<dyn OperationJournal>,
+    pub recorder: Arc<MetricsRecorder>,
+    pub runner: Arc<dyn OperationRunner>,
+    pub shutdown: ShutdownSignal,
+    pub conversation: ConversationId,
+    pub claim: LaneClaim,
 }
 
-/// A claim, by the clock of this process.
-struct LaneClaim(Mutex<Instant>);
+/// A claim, by the clock of this process: until when it gives the right to send.
+pub(super) struct LaneClaim(Mutex<Instant>);
 
 impl LaneClaim {
-    fn extend(&self, asked: Instant) {
-        *self.0.lock() = asked + CLAIM_TIME;
+    /// A claim that was asked for at this moment.
+    pub fn asked_at(asked: Instant) -> Self {
+        Self(Mutex::new(asked + CLAIM_TIME))
     }
 
     fn is_held(&self) -> bool {
@@ -70,22 +69,10 @@ type LaneOperation = Result<StoredOperation, Uuid>;
 type NextTry = Option<Duration>;
 
 impl LaneWorker {
-    /// A worker on a conversation that was claimed at `claimed_at`.
-    pub(super) fn new(
-        (journal, recorder): (Arc<dyn OperationJournal>, Arc<MetricsRecorder>),
-        runner: Arc<dyn OperationRunner>,
-        shutdown: ShutdownSignal,
-        lane: &ClaimedLane,
-        claimed_at: Instant,
-    ) -> Self {
-        let claim = Arc::new(LaneClaim(Mutex::new(claimed_at + CLAIM_TIME)));
-        Self { journal, recorder, runner, shutdown, conversation: lane.conversation, claim }
-    }
-
     /// Carries out what can be, and gives the claim back.
-    pub(super) async fn work(self, lane: ClaimedLane) {
+    pub async fn work(self, operations: Vec<LaneOperation>) {
         let worker = Arc::new(self);
-        let done = Arc::clone(&worker).carry_out_all(lane.operations.into());
+        let done = Arc::clone(&worker).carry_out_all(operations.into());
         if let Some(pause) = worker.while_claimed(done).await {
             let _ = worker.journal.release(worker.conversation, pause).await;
         }
@@ -99,8 +86,7 @@ impl LaneWorker {
             let mut running = JoinSet::new();
             for operation in waiting.drain(..count) {
                 let ticket = GateTicket { gate: gate.clone(), has_arrived: AtomicBool::new(false) };
-                let worker = Arc::clone(&self);
-                running.spawn(async move { worker.carry_out(operation, ticket).await });
+                running.spawn(Arc::clone(&self).carry_out(operation, ticket));
             }
             let ended = running.join_all().await;
             if let Some(pause) = ended.into_iter().flatten().max() {
@@ -121,7 +107,7 @@ impl LaneWorker {
     }
 
     /// Tries once, unless the time of the operation is over.
-    async fn carry_out(&self, operation: LaneOperation, ticket: GateTicket) -> NextTry {
+    async fn carry_out(self: Arc<Self>, operation: LaneOperation, ticket: GateTicket) -> NextTry {
         let operation = match operation {
             Ok(operation) => operation,
             // It cannot be read, so it cannot be carried out.
@@ -134,8 +120,7 @@ impl LaneWorker {
             return self.finish(id, OperationState::Expired, None).await;
         }
         let notes = Arc::new(JournalNotes {
-            journal: Arc::clone(&self.journal),
-            claim: Arc::clone(&self.claim),
+            worker: Arc::clone(&self),
             id,
             not_after,
             earlier: operation.patch_digest,
@@ -156,36 +141,33 @@ impl LaneWorker {
             // It was cancelled, or is for another process to judge.
             return Some(Duration::ZERO);
         }
+        let pause = match ending {
+            OperationEnding::Again(pause) => pause.unwrap_or_default().max(PAUSE),
+            _ => PAUSE,
+        };
+        let has_time = self.shutdown.is_draining() || time_until(notes.not_after) > pause;
         let state = match ending {
-            OperationEnding::Done => OperationState::Done,
-            OperationEnding::Failed => OperationState::Failed,
-            OperationEnding::Unproved | OperationEnding::Again(_) => {
-                let pause = match ending {
-                    OperationEnding::Again(Some(pause)) => pause.max(PAUSE),
-                    _ => PAUSE,
-                };
-                if self.shutdown.is_draining() || time_until(notes.not_after) > pause {
-                    return Some(pause);
-                }
-                match ending {
-                    OperationEnding::Unproved => OperationState::Done,
-                    _ if notes.is_sent.load(Ordering::Relaxed) => OperationState::Failed,
-                    _ => OperationState::Expired,
-                }
+            OperationEnding::Unproved | OperationEnding::Again(_) if has_time => {
+                return Some(pause);
             }
+            OperationEnding::Done | OperationEnding::Unproved => OperationState::Done,
+            OperationEnding::Failed => OperationState::Failed,
+            OperationEnding::Again(_) if notes.is_sent.load(Ordering::Relaxed) => {
+                OperationState::Failed
+            }
+            OperationEnding::Again(_) => OperationState::Expired,
         };
         self.finish(notes.id, state, Some(result)).await
     }
 
-    /// Extends the claim while `work` goes on. `None`: it is lost, so another process may work on the
-    /// conversation.
+    /// Extends the claim while `work` goes on. `None`: it is lost, perhaps to another process.
     async fn while_claimed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let renewing = async {
             loop {
                 tokio::time::sleep(RENEWAL).await;
                 let asked = Instant::now();
                 match self.journal.renew(self.conversation).await {
-                    Ok(true) => self.claim.extend(asked),
+                    Ok(true) => *self.claim.0.lock() = asked + CLAIM_TIME,
                     Ok(false) => return,
                     Err(_) if !self.claim.is_held() => return,
                     Err(_) => {}
@@ -228,8 +210,7 @@ fn time_until(moment: OffsetDateTime) -> Duration {
 
 /// The notes of an accepted write, in its journal.
 struct JournalNotes {
-    journal: Arc<dyn OperationJournal>,
-    claim: Arc<LaneClaim>,
+    worker: Arc<LaneWorker>,
     id: Uuid,
     not_after: OffsetDateTime,
     earlier: Option<ContentDigest>,
@@ -283,7 +264,7 @@ impl WriteNotes for JournalNotes {
             if clock::now() > self.not_after {
                 return Err(Error::DeadlineExceeded("the operation was waiting to be sent"));
             }
-            match self.journal.mark_sent(self.id, state).await {
+            match self.worker.journal.mark_sent(self.id, state).await {
                 Ok(true) => {
                     self.is_sent.store(true, Ordering::Relaxed);
                     self.ticket.pass().await;
@@ -299,6 +280,6 @@ impl WriteNotes for JournalNotes {
     }
 
     fn may_send(&self) -> bool {
-        self.claim.is_held() && !self.is_refused.load(Ordering::Relaxed)
+        self.worker.claim.is_held() && !self.is_refused.load(Ordering::Relaxed)
     }
 }

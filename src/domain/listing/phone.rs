@@ -12,8 +12,7 @@ const SCHEMES: [&str; 4] = ["tel:", "sips:", "sip:", "callto:"];
 /// What begins the part after a number: a host, a password, parameters or an extension.
 const SUFFIXES: [&str; 8] = ["@", ":", ";", ",", "?", "#", "ext", "x"];
 
-/// A telephone number without scheme, parameters and separators. It is personal data, so `Debug`
-/// does not show it.
+/// A telephone number without separators. It is personal data, so `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PhoneNumber(String);
 

@@ -15,11 +15,13 @@ use attribute_gateway::http::{
 };
 use attribute_gateway::policy::Backoff;
 use attribute_gateway::ports::{
-    BoxFuture, ConversationsPort, PatchOutcome, RequestContext, UnlimitedBudget, UpstreamPatch,
-    UpstreamQuery, UpstreamRead,
+    BoxFuture, ConversationsPort, PatchOutcome, RequestContext, UpstreamPatch, UpstreamQuery,
+    UpstreamRead,
 };
 use attribute_gateway::shutdown::ShutdownSignal;
 use attribute_gateway::telemetry::{RecentRequests, ServiceMetrics};
+
+use super::budget::UnlimitedBudget;
 use axum::Router;
 use gateway_store::embedded::EmbeddedStore;
 use gateway_store::{SealingKey, StoreLimits};

@@ -13,6 +13,7 @@
 mod answer;
 mod authority;
 mod broken_store;
+mod budget;
 mod call;
 mod clients;
 mod collector;
@@ -47,6 +48,7 @@ use tower::ServiceExt as _;
 
 pub use answer::Answer;
 use broken_store::BrokenStore;
+pub use budget::UnlimitedBudget;
 
 pub use authority::{Authority, Identity};
 pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
