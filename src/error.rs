@@ -37,7 +37,11 @@ impl Effect {
     pub const ALL: [Self; 3] = [Self::NotApplied, Self::Applied, Self::Unknown];
 
     pub const fn as_str(self) -> &'static str {
-        ["notApplied", "unknown", "applied"][self as usize]
+        match self {
+            Self::NotApplied => "notApplied",
+            Self::Unknown => "unknown",
+            Self::Applied => "applied",
+        }
     }
 }
 

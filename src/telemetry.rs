@@ -12,12 +12,12 @@
 mod access_log;
 mod log_output;
 mod metrics;
+mod panic;
 mod process;
 mod recent;
 mod spans;
 
 use std::io::IsTerminal;
-use std::panic::Location;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -75,7 +75,7 @@ impl TelemetryOutput {
     pub fn install(&self) {
         // This fails only in tests, which run the service several times in one process.
         let _ = tracing::dispatcher::set_global_default(self.dispatch.clone());
-        log_panics();
+        panic::log_location();
     }
 
     /// The subscriber, for `tracing::dispatcher::with_default` or `set_default`.
@@ -91,21 +91,6 @@ impl TelemetryOutput {
     pub fn finish(&self) {
         drop(self.guard.lock().take());
     }
-}
-
-/// Logs the location of every panic. The payload is left out, because it may contain an attribute value.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let thread = std::thread::current();
-        let at = info.location();
-        tracing::error!(
-            code.file = at.map(Location::file),
-            code.line = at.map(Location::line),
-            code.column = at.map(Location::column),
-            thread.name = thread.name().unwrap_or("unnamed"),
-            "panicked"
-        );
-    }));
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Every id in an upstream path is of these types, so no client can manipulate a path.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
@@ -13,46 +14,55 @@ use uuid::fmt::Hyphenated;
 #[error("not a UUID of the form 8-4-4-4-12")]
 pub struct InvalidId;
 
-/// Id of a `KIND` of resource, so that ids of two kinds are different types.
+/// Id of a `Kind` of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ResourceUuid<const KIND: u8>(Uuid);
+pub struct ResourceUuid<Kind>(Uuid, PhantomData<Kind>);
 
-pub type ConversationId = ResourceUuid<0>;
+pub type ConversationId = ResourceUuid<ConversationKind>;
 
 /// Id of a participant within a conversation. It stays the same when the participant's purpose
 /// changes from `external` to `customer`.
-pub type ParticipantId = ResourceUuid<1>;
+pub type ParticipantId = ResourceUuid<ParticipantKind>;
 
 /// Id of a queue or a user. The gateway only compares it.
-pub type ResourceId = ResourceUuid<2>;
+pub type ResourceId = ResourceUuid<OtherKind>;
 
-impl<const KIND: u8> ResourceUuid<KIND> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConversationKind {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ParticipantKind {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OtherKind {}
+
+impl<Kind> ResourceUuid<Kind> {
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Uuid::from_bytes(bytes))
+        Self(Uuid::from_bytes(bytes), PhantomData)
     }
 }
 
-impl<const KIND: u8> FromStr for ResourceUuid<KIND> {
+impl<Kind> FromStr for ResourceUuid<Kind> {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         // `Uuid` also accepts braces, URNs and bare digits, which upstream does not.
         let id = Uuid::try_parse(text).ok().filter(|_| text.len() == Hyphenated::LENGTH);
-        id.map(Self).ok_or(InvalidId)
+        id.map(|id| Self(id, PhantomData)).ok_or(InvalidId)
     }
 }
 
-impl<const KIND: u8> fmt::Display for ResourceUuid<KIND> {
+impl<Kind> fmt::Display for ResourceUuid<Kind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl<const KIND: u8> Serialize for ResourceUuid<KIND> {
+impl<Kind> Serialize for ResourceUuid<Kind> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }

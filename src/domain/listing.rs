@@ -28,7 +28,10 @@ pub enum CallDirection {
 
 impl CallDirection {
     pub const fn as_str(self) -> &'static str {
-        ["inbound", "outbound"][self as usize]
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
     }
 }
 

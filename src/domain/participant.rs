@@ -109,7 +109,10 @@ enum SelectorPosition {
 
 impl SelectorPosition {
     const fn as_str(self) -> &'static str {
-        [FIRST, "last"][self as usize]
+        match self {
+            Self::First => FIRST,
+            Self::Last => "last",
+        }
     }
 }
 
@@ -190,7 +193,13 @@ pub enum SelectionRule {
 
 impl SelectionRule {
     pub const fn as_str(self) -> &'static str {
-        ["id", "purpose", "external", "first", "position"][self as usize]
+        match self {
+            Self::Id => "id",
+            Self::Purpose => "purpose",
+            Self::External => "external",
+            Self::First => "first",
+            Self::Position => "position",
+        }
     }
 }
 

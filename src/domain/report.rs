@@ -24,7 +24,14 @@ pub enum KeyOutcome {
 
 impl KeyOutcome {
     pub const fn as_str(self) -> &'static str {
-        ["unchanged", "wouldSend", "verified", "cleared", "unverified", "superseded"][self as usize]
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::WouldSend => "wouldSend",
+            Self::Verified => "verified",
+            Self::Cleared => "cleared",
+            Self::Unverified => "unverified",
+            Self::Superseded => "superseded",
+        }
     }
 }
 

@@ -29,7 +29,13 @@ impl RequestPhase {
     pub const ALL: [Self; 5] = [Self::Queue, Self::Token, Self::Read, Self::Patch, Self::Verify];
 
     pub const fn as_str(self) -> &'static str {
-        ["queue", "token", "read", "patch", "verify"][self as usize]
+        match self {
+            Self::Queue => "queue",
+            Self::Token => "token",
+            Self::Read => "read",
+            Self::Patch => "patch",
+            Self::Verify => "verify",
+        }
     }
 }
 

@@ -31,7 +31,12 @@ impl PlatformOperation {
     pub const ALL: [Self; 4] = [Self::Read, Self::Patch, Self::Token, Self::Analytics];
 
     pub const fn as_str(self) -> &'static str {
-        ["read", "patch", "token", "analytics"][self as usize]
+        match self {
+            Self::Read => "read",
+            Self::Patch => "patch",
+            Self::Token => "token",
+            Self::Analytics => "analytics",
+        }
     }
 }
 

@@ -48,15 +48,15 @@ pub enum CloseReason {
 
 impl CloseReason {
     const fn as_str(self) -> &'static str {
-        [
-            "handshakeTimeout",
-            "handshakeFailed",
-            "headerTimeout",
-            "idleTimeout",
-            "answerTimeout",
-            "refused",
-            "shutdown",
-        ][self as usize]
+        match self {
+            Self::HandshakeTimeout => "handshakeTimeout",
+            Self::HandshakeFailed => "handshakeFailed",
+            Self::HeaderTimeout => "headerTimeout",
+            Self::IdleTimeout => "idleTimeout",
+            Self::AnswerTimeout => "answerTimeout",
+            Self::Refused => "refused",
+            Self::Shutdown => "shutdown",
+        }
     }
 }
 

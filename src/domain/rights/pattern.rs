@@ -13,8 +13,14 @@ const ANY: char = '*';
 pub struct KeyPattern(Box<str>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the pattern must have 1 to {MAX_PATTERN_BYTES} bytes, and no control character")]
-pub struct InvalidPattern;
+pub enum InvalidPattern {
+    #[error("the pattern is empty")]
+    Empty,
+    #[error("the pattern contains a control character")]
+    Control,
+    #[error("the pattern is longer than {MAX_PATTERN_BYTES} bytes")]
+    Long,
+}
 
 impl KeyPattern {
     /// Whether the pattern matches the key. Each part between wildcards is searched once, after the
@@ -41,9 +47,14 @@ impl FromStr for KeyPattern {
     type Err = InvalidPattern;
 
     fn from_str(text: &str) -> Result<Self, InvalidPattern> {
-        let fits = (1..=MAX_PATTERN_BYTES).contains(&text.len());
-        if !fits || text.chars().any(char::is_control) {
-            return Err(InvalidPattern);
+        if text.is_empty() {
+            return Err(InvalidPattern::Empty);
+        }
+        if text.len() > MAX_PATTERN_BYTES {
+            return Err(InvalidPattern::Long);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(InvalidPattern::Control);
         }
         Ok(Self(text.into()))
     }
@@ -92,9 +103,9 @@ mod tests {
     #[test]
     fn texts_that_match_no_key_are_not_patterns() {
         let parsed = |text: &str| text.parse::<KeyPattern>().map(|pattern| pattern.to_string());
-        assert_eq!(parsed(""), Err(InvalidPattern));
-        assert_eq!(parsed("a\n"), Err(InvalidPattern));
-        assert_eq!(parsed(&"x".repeat(MAX_PATTERN_BYTES + 1)), Err(InvalidPattern));
+        assert_eq!(parsed(""), Err(InvalidPattern::Empty));
+        assert_eq!(parsed("a\n"), Err(InvalidPattern::Control));
+        assert_eq!(parsed(&"x".repeat(MAX_PATTERN_BYTES + 1)), Err(InvalidPattern::Long));
         assert_eq!(parsed(" a *"), Ok(" a *".to_owned()));
     }
 
