@@ -4,11 +4,6 @@
 //! slow disk delays only requests that must wait for their record. The gateway counts lost records,
 //! logs them, and shows them in `/readyz?verbose`.
 
-#![expect(
-    missing_docs,
-    reason = "only tests of this project use the crate, and clear names need no comment"
-)]
-
 mod file;
 mod fingerprint;
 mod writer;

@@ -3,11 +3,6 @@
 //! The module is pure: no async, no sockets, no clock. Time is an argument, so tables of cases can
 //! test each rule of the API.
 
-#![expect(
-    missing_docs,
-    reason = "only tests of this project use the crate; clear names need no comment"
-)]
-
 mod attributes;
 mod client;
 mod half_surrogates;

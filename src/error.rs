@@ -5,11 +5,6 @@
 //! property is defined. No error carries an attribute value or a secret, because clients and logs
 //! show the sentences unchanged.
 
-#![expect(
-    missing_docs,
-    reason = "only tests of this project use the crate, and clear names need no comment"
-)]
-
 mod code;
 
 use std::time::Duration;
@@ -36,6 +31,7 @@ impl Effect {
     /// Every effect. v1 adds no other.
     pub const ALL: [Self; 3] = [Self::NotApplied, Self::Applied, Self::Unknown];
 
+    /// The spelling in problem details and in the access log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotApplied => "notApplied",
@@ -222,11 +218,14 @@ impl Error {
 /// An [`Error`] and the effect of the request that failed.
 #[derive(Debug)]
 pub struct RequestFailure {
+    /// What went wrong.
     pub error: Error,
+    /// Whether the request changed attributes.
     pub effect: Effect,
 }
 
 impl RequestFailure {
+    /// A failure that changed nothing.
     pub const fn harmless(error: Error) -> Self {
         Self { error, effect: Effect::NotApplied }
     }

@@ -2,11 +2,6 @@
 //!
 //! They are used as `Arc<dyn …>`, so handlers have no type parameter for the upstream client.
 
-#![expect(
-    missing_docs,
-    reason = "only tests of this project use the crate, and clear names need no comment"
-)]
-
 mod attempt_log;
 mod audit;
 mod audit_scope;
@@ -64,8 +59,10 @@ pub enum PatchOutcome {
     Unknown(UnknownPatch),
 }
 
+/// A PATCH that may have been applied.
 #[derive(Clone, Debug)]
 pub struct UnknownPatch {
+    /// What went wrong.
     pub error: Error,
     /// The failure is worth only one more try.
     pub is_last_try: bool,
@@ -73,8 +70,10 @@ pub struct UnknownPatch {
     pub retry_after: Option<Duration>,
 }
 
+/// What to read.
 #[derive(Debug)]
 pub struct UpstreamRead {
+    /// The conversation.
     pub conversation: ConversationId,
     /// The participant's id, for a route that can only read single participants.
     pub participant: Option<ParticipantId>,
@@ -86,9 +85,12 @@ pub struct UpstreamRead {
     pub class: PriorityClass,
 }
 
+/// What to write.
 #[derive(Debug)]
 pub struct UpstreamPatch {
+    /// The conversation.
     pub conversation: ConversationId,
+    /// The participant.
     pub participant: ParticipantId,
     /// The entries to send; upstream leaves other keys alone.
     pub attributes: AttributeMap,
@@ -98,16 +100,21 @@ pub struct UpstreamPatch {
     pub permit: Option<CallPermit>,
 }
 
+/// One page of the list of live conversations.
 #[derive(Debug)]
 pub struct UpstreamQuery<'a> {
+    /// Which conversations.
     pub filter: &'a ConversationFilter,
+    /// The page number, from 1 on.
     pub page: u32,
 }
 
+/// The attributes of conversations, upstream.
 pub trait ConversationsPort: Send + Sync {
     /// Whether a read shows only the participant that it names.
     fn reads_participants_singly(&self) -> bool;
 
+    /// Reads a conversation.
     fn read<'a>(
         &'a self,
         read: UpstreamRead,
@@ -121,6 +128,7 @@ pub trait ConversationsPort: Send + Sync {
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<ListPage, Error>>;
 
+    /// Sends a PATCH.
     fn patch<'a>(
         &'a self,
         patch: UpstreamPatch,

@@ -4,11 +4,6 @@
 //! output. Only [`TelemetryOutput::install`] changes global state, so tests can create many
 //! instances. Callers never pass a token, secret or attribute value.
 
-#![expect(
-    missing_docs,
-    reason = "only tests of this project use the crate, and clear names need no comment"
-)]
-
 mod access_log;
 mod log_output;
 mod metrics;
@@ -35,9 +30,12 @@ pub use spans::SpanExport;
 
 pub(crate) use crate::clock::timestamp;
 
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLineFormat {
+    /// One JSON object per line, for log collectors.
     Json,
+    /// Plain text, for people.
     Text,
 }
 
@@ -83,6 +81,7 @@ impl TelemetryOutput {
         &self.dispatch
     }
 
+    /// The lines that could not be written.
     pub fn losses(&self) -> &LogLosses {
         &self.losses
     }

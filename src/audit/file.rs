@@ -13,6 +13,7 @@ pub trait LineOutput: Send {
     /// Appends a line, which includes its line end.
     fn append(&mut self, line: &[u8]) -> io::Result<()>;
 
+    /// Name of the output for error messages.
     fn name(&self) -> String;
 
     /// Whether a write may block, so that the output needs a thread.
@@ -40,6 +41,7 @@ impl LineOutput for StdoutOutput {
 /// Only the owner may read the file, because it shows who wrote to which call.
 const MODE: u32 = 0o600;
 
+/// The audit file.
 #[derive(Debug)]
 pub struct AuditFile {
     path: PathBuf,

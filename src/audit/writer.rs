@@ -111,10 +111,12 @@ fn append(output: &mut dyn LineOutput, queued_line: QueuedLine, health: &AuditHe
     let _ = ack.send(written.map_err(|_| AuditWriteError));
 }
 
+/// State of the audit log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditHealthState {
     /// Why the last record could not be written, if it could not.
     pub failing: Option<String>,
+    /// Records lost since the start.
     pub lost: u64,
 }
 

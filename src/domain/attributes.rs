@@ -22,6 +22,7 @@ pub enum InvalidKey {
     Control,
 }
 
+/// Key of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub struct AttributeKey(SmolStr);
 
@@ -42,6 +43,7 @@ impl AttributeKey {
         Self(text.into())
     }
 
+    /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -69,6 +71,7 @@ pub struct AttributeValue {
 }
 
 impl AttributeValue {
+    /// A value with this text. Every text is valid.
     pub fn new(text: &str) -> Self {
         SmolStr::from(text).into()
     }
@@ -79,10 +82,12 @@ impl AttributeValue {
         Self { text: text.into(), damaged: Some(json.into()) }
     }
 
+    /// The value itself, only to be sent to clients and upstream.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
+    /// The original JSON literal of a damaged value.
     pub fn damaged_json(&self) -> Option<&str> {
         self.damaged.as_deref()
     }
@@ -131,10 +136,12 @@ impl AttributeMap {
         self.0.iter().filter(|(_, value)| value.damaged.is_some()).map(|(key, _)| key)
     }
 
+    /// How many attributes clients see.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
+    /// Whether clients see no attributes.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }

@@ -25,13 +25,16 @@ static ANONYMOUS_CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| {
     })
 });
 
+/// A client, as it is configured.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Its name in logs and metrics, and the user name of HTTP Basic.
     pub name: ClientName,
+    /// Its rights.
     pub rights: ClientRights,
     /// Its weight when clients compete for the call budget.
     pub share: NonZeroU32,
+    /// Its own rate limit, if it has one.
     pub requests_per_minute: Option<NonZeroU32>,
 }
 
@@ -47,6 +50,7 @@ impl Client {
     }
 }
 
+/// Name of a client. It is not a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientName(Arc<str>);
 
@@ -57,6 +61,7 @@ pub struct ClientName(Arc<str>);
 pub struct InvalidName;
 
 impl ClientName {
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -90,6 +95,7 @@ pub struct KeyDigest([u8; DIGEST_BYTES]);
 pub struct InvalidDigest;
 
 impl KeyDigest {
+    /// The digest with these bytes.
     pub const fn new(bytes: [u8; DIGEST_BYTES]) -> Self {
         Self(bytes)
     }
@@ -99,6 +105,7 @@ impl KeyDigest {
         self.0.ct_eq(&other.0).into()
     }
 
+    /// The digest in hexadecimal digits, as the configuration contains it.
     pub fn to_hex(&self) -> String {
         hex::encode(self.0)
     }

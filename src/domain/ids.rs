@@ -18,6 +18,7 @@ pub struct InvalidId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResourceUuid<Kind>(Uuid, PhantomData<Kind>);
 
+/// Id of a conversation.
 pub type ConversationId = ResourceUuid<ConversationKind>;
 
 /// Id of a participant within a conversation. It stays the same when the participant's purpose

@@ -52,6 +52,7 @@ pub fn json_pointer(steps: &[impl AsRef<str>]) -> String {
     pointer
 }
 
+/// Limits on the attributes of one participant.
 #[derive(Clone, Copy, Debug)]
 pub struct AttributeLimits {
     /// Bytes of the whole map as compact UTF-8 JSON.

@@ -27,6 +27,7 @@ pub enum CallDirection {
 }
 
 impl CallDirection {
+    /// The spelling of upstream.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Inbound => "inbound",
@@ -79,6 +80,7 @@ pub struct ListedParticipant {
     pub purpose: SmolStr,
 }
 
+/// One page of upstream's list.
 #[derive(Clone, Debug, Default)]
 pub struct ListPage {
     /// Its rows, without those that lack an id.

@@ -29,8 +29,10 @@ const CUSTOMER: &str = "customer";
 const EXTERNAL: &str = "external";
 const FIRST: &str = "first";
 
+/// A conversation, from one read.
 #[derive(Clone, Debug)]
 pub struct Conversation {
+    /// Its id.
     pub id: ConversationId,
     /// Whether it is live; `None` if the upstream route does not say.
     pub live: Option<bool>,
@@ -40,16 +42,22 @@ pub struct Conversation {
     pub participants: Vec<Participant>,
 }
 
+/// A participant, from one read.
 #[derive(Clone, Debug)]
 pub struct Participant {
+    /// Its id.
     pub id: ParticipantId,
     /// Its purpose in upstream's spelling; empty if upstream sent none.
     pub purpose: SmolStr,
     /// State of its last communication, such as `connected`.
     pub state: Option<SmolStr>,
+    /// Whether it is still in the conversation.
     pub live: bool,
+    /// Its name, if it has one.
     pub name: Option<PersonName>,
+    /// Its start and end, if the upstream route says so.
     pub span: TimeRange,
+    /// Its attributes.
     pub attributes: AttributeMap,
 }
 
@@ -74,6 +82,7 @@ impl fmt::Debug for PersonName {
 }
 
 impl Conversation {
+    /// The participant with this id.
     pub fn participant(&self, id: ParticipantId) -> Option<&Participant> {
         self.participants.iter().find(|participant| participant.id == id)
     }
@@ -84,15 +93,18 @@ impl Participant {
         self.purpose.eq_ignore_ascii_case(purpose)
     }
 
+    /// Whether it is the customer, and has left.
     pub fn is_customer_who_left(&self) -> bool {
         !self.live && (self.has_purpose(CUSTOMER) || self.has_purpose(EXTERNAL))
     }
 
+    /// What a client needs to name it.
     pub fn candidate(&self) -> ParticipantSummary {
         ParticipantSummary { id: self.id, purpose: self.purpose.clone(), state: self.state.clone() }
     }
 }
 
+/// What a request does with the participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelectorIntent {
     /// It only reads, so `customer` may fall back to the first participant.
@@ -239,14 +251,17 @@ pub enum UnresolvedParticipant {
 }
 
 impl ParticipantSelector {
+    /// Whether it selects every participant.
     pub fn is_all(&self) -> bool {
         self.0 == SelectorKind::All
     }
 
+    /// The id, if the selector is one.
     pub fn id(&self) -> Option<ParticipantId> {
         if let SelectorKind::Id(id) = self.0 { Some(id) } else { None }
     }
 
+    /// Resolves the selector to a participant of `conversation`.
     pub fn choose<'a>(
         &self,
         conversation: &'a Conversation,

@@ -8,9 +8,12 @@ use std::ops::Deref;
 
 use super::attributes::{AttributeKey, AttributeMap, AttributeValue};
 
+/// The change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyChange {
+    /// Set this value, which is not empty.
     Set(AttributeValue),
+    /// Make the key absent or empty.
     Clear,
 }
 
@@ -33,11 +36,13 @@ impl KeyChange {
         self.wanted().cloned().unwrap_or_else(|| AttributeValue::new(""))
     }
 
+    /// Whether `map` shows this change.
     pub fn shown_in(&self, key: &AttributeKey, map: &AttributeMap) -> bool {
         map.get(key.as_str()) == self.wanted()
     }
 }
 
+/// Changes of several keys of one participant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch(BTreeMap<AttributeKey, KeyChange>);
 
@@ -51,10 +56,12 @@ impl Deref for Patch {
 }
 
 impl Patch {
+    /// The change of a key.
     pub fn get(&self, key: &AttributeKey) -> Option<&KeyChange> {
         self.0.get(key)
     }
 
+    /// Adds a change, which replaces an earlier change of the key.
     pub fn insert(&mut self, key: AttributeKey, change: KeyChange) {
         self.0.insert(key, change);
     }
@@ -66,21 +73,25 @@ impl Patch {
         self
     }
 
+    /// The changes of the keys for which `keep` returns true.
     #[must_use]
     pub fn only(&self, keep: impl Fn(&AttributeKey) -> bool) -> Self {
         let kept = self.0.iter().filter(|(key, _)| keep(key));
         Self(kept.map(|(key, change)| (key.clone(), change.clone())).collect())
     }
 
+    /// The changes that `map` does not show yet.
     #[must_use]
     pub fn missing_in(&self, map: &AttributeMap) -> Self {
         self.only(|key| self.0.get(key).is_some_and(|change| !change.shown_in(key, map)))
     }
 
+    /// Whether `map` shows every change.
     pub fn is_shown_in(&self, map: &AttributeMap) -> bool {
         self.0.iter().all(|(key, change)| change.shown_in(key, map))
     }
 
+    /// `map` with this patch applied.
     #[must_use]
     pub fn applied_to(&self, map: &AttributeMap) -> AttributeMap {
         let mut merged = map.clone();
@@ -88,6 +99,7 @@ impl Patch {
         merged
     }
 
+    /// The map to send for this patch.
     pub fn as_sent(&self) -> AttributeMap {
         self.0.iter().map(|(key, change)| (key.clone(), change.sent())).collect()
     }

@@ -12,6 +12,7 @@ use super::participant::{ParticipantSummary, SelectionRule};
 pub enum KeyOutcome {
     /// A read after the arrival of the request showed the wanted value, so nothing was sent.
     Unchanged,
+    /// A dry run would have sent it.
     WouldSend,
     /// The gateway sent it, and the last read-back shows the wanted value.
     Verified,
@@ -19,10 +20,12 @@ pub enum KeyOutcome {
     Cleared,
     /// Upstream accepted it, but no read-back showed it in time.
     Unverified,
+    /// Another writer's value has replaced it.
     Superseded,
 }
 
 impl KeyOutcome {
+    /// The spelling in answers and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",
@@ -59,20 +62,27 @@ pub struct VerificationSummary {
     pub elapsed_ms: u64,
 }
 
+/// The answer to a write.
 #[derive(Clone, Debug)]
 pub struct WriteReport {
+    /// Its conversation.
     pub conversation: ConversationId,
+    /// The participant of the write.
     pub participant: ParticipantSummary,
+    /// The rule that selected it.
     pub chosen_by: SelectionRule,
     /// The whole map from the last read.
     pub attributes: AttributeMap,
     /// Whether `attributes` was read after upstream accepted the last PATCH. Only then does its ETag
     /// describe the result of this write.
     pub fresh: bool,
+    /// The outcome of each key in the request.
     pub outcomes: BTreeMap<AttributeKey, KeyOutcome>,
+    /// How it was verified.
     pub verification: VerificationSummary,
     /// Warnings for a person to read, without values.
     pub warnings: Vec<String>,
+    /// It was a dry run, so nothing was sent.
     pub dry_run: bool,
     /// The map that a dry run would result in.
     pub resulting: Option<AttributeMap>,

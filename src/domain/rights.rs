@@ -12,20 +12,26 @@ pub use pattern::KeyPattern;
 use super::attributes::{AttributeKey, AttributeMap};
 use super::participant::{Conversation, Participant, ParticipantSelector};
 
+/// Whether a client may write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccessMode {
+    /// It may only read.
     Read,
+    /// It may read and write.
     #[default]
     Write,
 }
 
+/// The rights of a client.
 #[derive(Clone, Debug, Default)]
 pub struct ClientRights {
+    /// Whether it may write.
     pub access: AccessMode,
     /// Keys that it may read and write; `None` for all.
     pub allow: Option<Vec<KeyPattern>>,
     /// Keys that it may not read or write, even if `allow` matches.
     pub deny: Vec<KeyPattern>,
+    /// Keys that are hidden from it.
     pub hide: Vec<KeyPattern>,
     /// Participants that it may use; `None` for all.
     pub participants: Option<Vec<ParticipantSelector>>,
@@ -44,6 +50,7 @@ pub enum RightsRefusal<'a> {
 }
 
 impl ClientRights {
+    /// Whether the client may write.
     pub fn may_write(&self) -> bool {
         self.access == AccessMode::Write
     }
@@ -55,6 +62,7 @@ impl ClientRights {
             && self.hide.is_empty()
     }
 
+    /// Whether the client may see this key, and so read and write it.
     pub fn sees(&self, key: &str) -> bool {
         self.refuses(key).is_none()
     }

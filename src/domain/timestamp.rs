@@ -28,6 +28,7 @@ impl Timestamp {
         Some(Self { bytes, length: u8::try_from(text.len()).ok()? })
     }
 
+    /// The time in upstream's spelling.
     pub fn as_str(&self) -> &str {
         // `parse` accepts only ASCII.
         std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
@@ -52,8 +53,10 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// Start and end of a conversation or of a participant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeRange {
+    /// The start, if upstream sent it.
     pub start: Option<Timestamp>,
     /// The end; `None` before it, or if upstream did not send it.
     pub end: Option<Timestamp>,

@@ -32,6 +32,7 @@ pub type UnconfirmedValues = BTreeMap<AttributeKey, Vec<Option<AttributeValue>>>
 /// How long a third value must be visible before it counts as a later write of another writer.
 #[derive(Clone, Copy, Debug)]
 pub struct SettleTime {
+    /// The time derived from the measured visibility lags.
     pub measured: Duration,
     /// The longest expected lag. It applies if the earlier value comes from the cache, because the
     /// third value may then be the true earlier value.
@@ -85,6 +86,7 @@ impl TrackedKey {
     }
 }
 
+/// Tracks the keys of one write until each is verified.
 #[derive(Clone, Debug, Default)]
 pub struct WriteVerifier {
     keys: BTreeMap<AttributeKey, TrackedKey>,
@@ -121,6 +123,7 @@ impl WriteVerifier {
         }
     }
 
+    /// Records the result of a read.
     pub fn observe(&mut self, read: &AttributeMap, at: Duration) {
         self.last_read = Some(at);
         for (key, tracked) in &mut self.keys {
@@ -154,6 +157,7 @@ impl WriteVerifier {
         self.keys.keys().all(|key| self.outcome(key, settle) != Some(KeyOutcome::Unverified))
     }
 
+    /// Whether the last read showed the wanted value of every key.
     pub fn all_wanted(&self) -> bool {
         self.keys.values().all(|tracked| tracked.key_state == KeyState::Wanted)
     }
@@ -184,6 +188,7 @@ impl WriteVerifier {
         })
     }
 
+    /// The changes whose keys show a third value.
     pub fn third(&self) -> Patch {
         self.changes(|tracked| matches!(tracked.key_state, KeyState::Third(..)))
     }
@@ -193,10 +198,12 @@ impl WriteVerifier {
         changes.map(|(key, tracked)| (key.clone(), tracked.change.clone())).collect()
     }
 
+    /// Stops tracking these keys.
     pub fn remove(&mut self, keys: &Patch) {
         self.keys.retain(|key, _| keys.get(key).is_none());
     }
 
+    /// The outcome of a key; `None` if it is not tracked.
     pub fn outcome(&self, key: &AttributeKey, settle: SettleTime) -> Option<KeyOutcome> {
         let tracked = self.keys.get(key)?;
         let settle = if tracked.is_remembered { settle.longest } else { settle.measured };

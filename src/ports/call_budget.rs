@@ -24,11 +24,16 @@ impl From<&Client> for BudgetAccount {
     }
 }
 
+/// A request for calls.
 #[derive(Clone, Copy, Debug)]
 pub struct ReservationRequest {
+    /// How many, reserved together.
     pub calls: u32,
+    /// Their priority.
     pub class: PriorityClass,
+    /// After this moment they are of no use.
     pub deadline: Instant,
+    /// The account that pays for them.
     pub account: BudgetAccount,
 }
 
@@ -41,9 +46,13 @@ pub trait CallBudget: Send + Sync {
     fn refusal(&self, account: BudgetAccount, calls: u32) -> Error;
 }
 
+/// The answer to a [`ReservationRequest`].
 pub enum Reservation {
+    /// The calls can be made now.
     Now(CallPermits),
+    /// They can be made later.
     Later {
+        /// The expected time.
         expected: Instant,
         /// Ends when the calls can be made, or with an error at the deadline.
         granted: BoxFuture<'static, Result<CallPermits, Error>>,
@@ -51,6 +60,7 @@ pub enum Reservation {
 }
 
 impl Reservation {
+    /// The expected time of the calls.
     pub fn expected(&self) -> Instant {
         match self {
             Self::Now(_) => Instant::now(),
@@ -67,6 +77,7 @@ impl Reservation {
     }
 }
 
+/// Issues permits and takes them back.
 pub trait PermitPool: Send + Sync {
     /// A permit was used: the call has ended.
     fn spent(&self, account: BudgetAccount);
@@ -86,14 +97,17 @@ pub struct CallPermits {
 }
 
 impl CallPermits {
+    /// `calls` permits that `permit_pool` has reserved on `account`.
     pub fn new(permit_pool: Arc<dyn PermitPool>, account: BudgetAccount, calls: u32) -> Self {
         Self { permit_pool, account, calls }
     }
 
+    /// The number of calls left.
     pub fn calls(&self) -> u32 {
         self.calls
     }
 
+    /// Takes one permit out.
     pub fn take(&mut self) -> Option<CallPermit> {
         self.calls = self.calls.checked_sub(1)?;
         Some(CallPermit(Self {

@@ -16,11 +16,15 @@ use crate::domain::{Client, KeyOutcome, ParticipantSummary, SelectionRule};
 /// The phases that the time of a request is spent in; the entries of `Server-Timing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestPhase {
+    /// Waiting in the write queue.
     Queue,
+    /// Waiting for a token.
     Token,
     /// Reading before the write, or for a read.
     Read,
+    /// The PATCH, with its retries.
     Patch,
+    /// Reading back.
     Verify,
 }
 
@@ -28,6 +32,7 @@ impl RequestPhase {
     /// Every phase, in the order in which a write goes through them.
     pub const ALL: [Self; 5] = [Self::Queue, Self::Token, Self::Read, Self::Patch, Self::Verify];
 
+    /// The metric name in `Server-Timing`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queue => "queue",
@@ -76,9 +81,13 @@ pub struct ContextParts {
     /// Nothing may be sent from this moment on, if that is before the deadline. Several requests that
     /// share a call set it: the call must not leave after the first of them was refused.
     pub start_by: Option<Instant>,
+    /// The client that the request is made for.
     pub client: Arc<Client>,
+    /// Its place in a trace, if it is part of one.
     pub span: Option<TraceSpan>,
+    /// Whether its attempts are recorded.
     pub has_attempt_log: bool,
+    /// Its audit entry, if one is kept.
     pub audit_entry: Option<AuditEntry>,
 }
 
@@ -102,6 +111,7 @@ impl RequestContext {
         Self::from_parts(ContextParts::new(deadline))
     }
 
+    /// A context made of these parts. They cannot be changed later.
     pub fn from_parts(parts: ContextParts) -> Self {
         let ContextParts { deadline, start_by, client, span, has_attempt_log, audit_entry } = parts;
         let attempt_log = has_attempt_log.then(AttemptLog::default);
@@ -121,6 +131,7 @@ impl RequestContext {
         BudgetAccount::from(&**self.client())
     }
 
+    /// Its audit entry, if one is kept.
     pub fn audit_entry(&self) -> Option<&AuditEntry> {
         self.shared.audit_entry.as_ref()
     }
@@ -168,6 +179,7 @@ impl RequestContext {
         self.deadline
     }
 
+    /// The time left until the deadline.
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
@@ -183,6 +195,7 @@ impl RequestContext {
         Self { start_by: self.start_by.min(start_by), ..self.clone() }
     }
 
+    /// The time left until `start_by`.
     pub fn time_to_start(&self) -> Duration {
         self.start_by.saturating_duration_since(Instant::now())
     }
@@ -227,6 +240,7 @@ impl RequestContext {
         self.usage().calls
     }
 
+    /// Adds to the time spent in a phase.
     pub fn spend(&self, phase: RequestPhase, time: Duration) {
         self.usage().spent[phase as usize] += time;
     }
@@ -241,6 +255,7 @@ impl RequestContext {
         self.usage().last_attempt = took;
     }
 
+    /// How long the last exchange with upstream took.
     pub fn last_attempt(&self) -> Duration {
         self.usage().last_attempt
     }
@@ -251,6 +266,7 @@ impl RequestContext {
         self.usage().correlation_id = Some(id);
     }
 
+    /// Genesys' correlation id of the last call that had one.
     pub fn correlation_id(&self) -> Option<String> {
         self.usage().correlation_id.clone()
     }
@@ -260,6 +276,7 @@ impl RequestContext {
         self.usage().participant = Some((participant, by));
     }
 
+    /// The participant that was found.
     pub fn participant(&self) -> Option<(ParticipantSummary, SelectionRule)> {
         self.usage().participant.clone()
     }

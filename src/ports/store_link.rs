@@ -23,15 +23,18 @@ struct LinkState {
 }
 
 impl StoreLink {
+    /// A link that works, or has this fault.
     pub fn new(fault: Option<StoreError>) -> Self {
         let state = LinkState { fault, unproved_until: None };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
+    /// Why the store is not used at the moment.
     pub fn fault(&self) -> Option<StoreError> {
         self.state.lock().fault.clone()
     }
 
+    /// Whether the store is used.
     pub fn is_up(&self) -> bool {
         self.state.lock().fault.is_none()
     }
@@ -42,6 +45,7 @@ impl StoreLink {
         state.fault.is_some() || state.unproved_until.is_some_and(|until| Instant::now() < until)
     }
 
+    /// The store did not do what it was asked.
     pub fn failed(&self, error: &StoreError) {
         let before = self.state.lock().fault.replace(error.clone());
         if before.is_none() {
@@ -63,6 +67,7 @@ impl StoreLink {
         }
     }
 
+    /// Waits until the store fails.
     pub async fn lost(&self) {
         self.changed.notified().await;
     }

@@ -33,6 +33,7 @@ struct RefusedLines {
 }
 
 impl LogLosses {
+    /// Number of lines lost since the start.
     pub fn lines(&self) -> u64 {
         let dropped = self.dropped.as_ref().map_or(0, ErrorCounter::dropped_lines);
         self.refused.count.load(Ordering::Relaxed) + dropped as u64
@@ -44,6 +45,7 @@ impl LogLosses {
     }
 }
 
+/// Where log lines go.
 pub struct LogOutput {
     pub(super) writer: BoxMakeWriter,
     pub(super) losses: LogLosses,
@@ -52,6 +54,7 @@ pub struct LogOutput {
 }
 
 impl LogOutput {
+    /// Standard output.
     pub fn stdout() -> Self {
         match io::stdout().as_fd().try_clone_to_owned() {
             Ok(output) => Self::queued(File::from(output)),
@@ -123,6 +126,7 @@ impl<W: Write> Write for LineBatch<W> {
 pub struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
 impl CapturedLog {
+    /// All lines so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock()).into_owned()
     }

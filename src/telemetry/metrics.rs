@@ -32,17 +32,22 @@ const OTHER: &str = "other";
 /// Label of a request that matched no route. Clients can invent paths.
 const UNMATCHED: &str = "unmatched";
 
+/// Why the gateway closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
+    /// The TLS handshake did not complete in time.
     HandshakeTimeout,
     /// The TLS handshake failed, for example because of an invalid certificate.
     HandshakeFailed,
+    /// The head of a request did not arrive in time.
     HeaderTimeout,
     /// No further request arrived in time.
     IdleTimeout,
     /// The client did not read the answer in time.
     AnswerTimeout,
+    /// The connection limit was reached.
     Refused,
+    /// The gateway is stopping.
     Shutdown,
 }
 
@@ -154,10 +159,12 @@ impl ServiceMetrics {
         Self(Arc::new(MetricsInner::new(routes, log)))
     }
 
+    /// The metrics of calls and writes.
     pub fn recorder(&self) -> &Arc<MetricsRecorder> {
         &self.0.recorder
     }
 
+    /// Counts an answered request.
     pub fn http(&self, request: &AccessRecord<'_>) {
         let status = LabelValue::Status(request.status);
         let known = |all: &[&'static str], given| all.iter().copied().find(|at| *at == given);
@@ -176,6 +183,7 @@ impl ServiceMetrics {
         self.0.recorder.budget.set_clients(clients.iter().map(|client| &**client));
     }
 
+    /// Sets the number of viewers of the live view.
     pub fn live_viewers(&self, count: usize) {
         self.0.live_viewers.set(gauge_value(count));
     }
@@ -185,10 +193,12 @@ impl ServiceMetrics {
         self.0.connections.inc_by(change);
     }
 
+    /// Counts a connection that the gateway closed.
     pub fn connection_ended(&self, ended: CloseReason) {
         self.0.connections_ended.with(&[ended.as_str().into()]).inc();
     }
 
+    /// Counts a reload of changed TLS files, which were accepted or refused.
     pub fn tls_reloaded(&self, accepted: bool) {
         let outcome = if accepted { "taken" } else { "refused" };
         self.0.tls_reloads.with(&[outcome.into()]).inc();
@@ -211,6 +221,7 @@ impl ServiceMetrics {
         self.0.credentials_refused.set(credentials_refused.into());
     }
 
+    /// Sets the state of the budget that replicas share.
     pub fn shared_budget(&self, store_up: bool, degraded: bool, credits: u64, replicas: u32) {
         self.0.store_up.with(&[]).set(store_up.into());
         self.0.budget_degraded.with(&[]).set(degraded.into());
@@ -218,6 +229,7 @@ impl ServiceMetrics {
         self.0.replicas_seen.with(&[]).set(replicas.into());
     }
 
+    /// Sets whether the clients file is invalid.
     pub fn clients_file_rejected(&self, rejected: bool) {
         self.0.clients_file_rejected.set(rejected.into());
     }

@@ -79,6 +79,7 @@ impl RecentRequests {
         Self(Arc::new(RecentRequestsInner { keeps_all, ..RecentRequestsInner::default() }))
     }
 
+    /// Whether every conversation is traced.
     pub fn keeps_all(&self) -> bool {
         self.0.keeps_all
     }
@@ -88,6 +89,7 @@ impl RecentRequests {
         self.0.keeps_all || !self.0.leases.read().is_empty()
     }
 
+    /// Whether this conversation is traced now.
     pub fn keeps(&self, conversation: ConversationId) -> bool {
         let is_live = |ends: &Instant| Instant::now() < *ends;
         self.0.keeps_all || self.0.leases.read().get(&conversation).is_some_and(is_live)
@@ -108,6 +110,7 @@ impl RecentRequests {
         has_room
     }
 
+    /// Adds a request. Removes the oldest one if the buffer is full.
     pub fn add(&self, request: RecentRequest) {
         let mut requests = self.0.requests.lock();
         if requests.len() == MAX_REQUESTS {

@@ -75,10 +75,12 @@ impl fmt::Debug for PhoneNumber {
 }
 
 impl PhoneNumber {
+    /// The number, with `+` if it has a country code.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
+    /// Whether it is known to have a country code.
     pub fn has_country_code(&self) -> bool {
         self.0.starts_with('+')
     }

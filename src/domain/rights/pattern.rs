@@ -38,6 +38,7 @@ impl KeyPattern {
         true
     }
 
+    /// Whether the pattern matches every key.
     pub fn matches_all(&self) -> bool {
         self.0.chars().all(|character| character == ANY)
     }
